@@ -1,0 +1,1 @@
+"""The resident agent: camera, ring, detect, track, publish."""

@@ -1,0 +1,77 @@
+"""The camera port: six methods that every source of frames implements (V4L2, Argus, video file, pattern, venue)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from touchline.timeline import Stamp
+
+
+class PixelFormat(str, Enum):
+    """How a slot's bytes are to be read."""
+
+    GRAY8 = "gray8"
+    RGB24 = "rgb24"
+    NV12 = "nv12"
+    RAW16 = "raw16"  # Bayer RGGB, 10 or 12 bit, MSB-aligned in 16-bit words (CAP-1)
+
+
+_BITS_PER_PIXEL = {PixelFormat.GRAY8: 8, PixelFormat.RGB24: 24, PixelFormat.NV12: 12, PixelFormat.RAW16: 16}
+
+
+@dataclass(frozen=True, slots=True)
+class CameraInfo:
+    """What a camera delivers. ``camera`` is its number across the site, ``rate_hz`` its nominal rate."""
+
+    camera: int
+    width_px: int
+    height_px: int
+    pixel_format: PixelFormat
+    rate_hz: float
+    source: str
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame."""
+        return self.width_px * self.height_px * _BITS_PER_PIXEL[self.pixel_format] // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One landed frame: the camera's own sequence number and the start of its exposure."""
+
+    sequence: int
+    stamp: Stamp
+
+
+class Camera(Protocol):
+    """A source of frames. Gaps in ``Frame.sequence`` are frames that the camera or its driver lost (CAP-4)."""
+
+    def open(self) -> None:
+        """Claim the device and learn its format; raises HardwareError, InputError or ConfigError."""
+        ...
+
+    def start(self) -> None:
+        """Begin to stream."""
+        ...
+
+    def read(self, landing: memoryview, timeout_s: float) -> Frame | None:
+        """Land the next frame in ``landing`` (at least ``frame_bytes`` long); None at the end of a finite source.
+
+        Raises HardwareError when nothing came within ``timeout_s`` or the device went away.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Stop streaming; `start` may follow."""
+        ...
+
+    def info(self) -> CameraInfo:
+        """What this camera delivers."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back; safe to call twice."""
+        ...

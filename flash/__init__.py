@@ -1,0 +1,1 @@
+"""BSP profiles, flashing, identity and enrolment."""

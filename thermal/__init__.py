@@ -1,0 +1,1 @@
+"""Fan, clocks, power rails and protection."""

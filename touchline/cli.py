@@ -1,0 +1,73 @@
+"""``touchline``: noun, then verb. Rooms are loaded by name, only when their command is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from touchline import __version__
+from touchline.shell import guarded
+
+# noun -> (module:object, the line that --help shows). The help text lives here so that listing imports no room.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "agent": ("agent.cli:agent", "The resident agent: run it, check its configuration, ask its state."),
+    "aggregator": ("aggregator.cli:aggregator", "The rack side: receive, store and show records."),
+    "calibrate": ("calibration.cli:calibrate", "Camera calibration: pixels to metres."),
+    "completion": ("touchline.completion:completion", "Print the completion script for bash, zsh or fish."),
+    "demo": ("hil.demo.cli:demo", "The whole chain on this machine: cameras to dots on a pitch."),
+    "detect": ("agent.detect.cli:detect", "Look at a detector on your own footage."),
+    "hil": ("hil.cli:hil", "The simulated venue and the bench rack."),
+    "record": ("touchline.record_cli:record", "The 104-byte record: decode it, print its layout."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None when there is no such name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, importing nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="touchline")
+def touchline() -> None:
+    """Toolkit and resident agent for pitch-side tracking nodes.
+
+    \b
+    Examples:
+      touchline demo --seconds 30            watch records flow from two simulated cameras
+      touchline detect match.mp4 --out boxes.csv --overlay look.mp4
+      touchline calibrate camera --landmarks left.xml --out left.json
+      touchline agent check --config node.toml
+      touchline record spec
+
+    Exit codes: 0 done, 2 wrong usage, 3 configuration, 4 input data, 5 machine resource, 6 network or broker,
+    7 hardware, 8 the run missed its bar, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Entry point of the ``touchline`` program."""
+    sys.exit(guarded(lambda: touchline.main(standalone_mode=False)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Configuration: one TOML per node, one for the rack; closed, typed, bounded, every error with its fix."""
+
+from touchline.config.loader import Section, load, parse
+from touchline.config.node import CameraSection, NodeConfig
+from touchline.config.rack import RackConfig
+
+__all__ = ["CameraSection", "NodeConfig", "RackConfig", "Section", "load", "parse"]

@@ -1,0 +1,56 @@
+"""What every command shares: the --json switch, printing, and errors that end in an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from touchline.errors import TouchlineError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def json_option(command: _F) -> _F:
+    """Add ``--json`` (parameter ``as_json``): one JSON document on standard output, nothing else there."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+    return option(command)
+
+
+def emit(value: Mapping[str, Any], as_json: bool, human: str) -> None:
+    """Print ``value`` as JSON, or ``human`` for a person."""
+    click.echo(json.dumps(value, indent=2, sort_keys=False) if as_json else human)
+
+
+def note(text: str) -> None:
+    """Say something beside the result, on standard error."""
+    click.echo(text, err=True)
+
+
+def explain(error: TouchlineError, as_json: bool = False) -> str:
+    """The error as the user sees it: one line and, below it, the fix."""
+    if as_json:
+        return json.dumps({"error": error.message, "fix": error.hint, "exit_code": error.exit_code})
+    return f"touchline: {error.message}" + (f"\n      fix: {error.hint}" if error.hint else "")
+
+
+def guarded(call: Callable[[], Any]) -> int:
+    """Run a command and turn what it raises into an exit code; the table is ``docs/exit-codes.md``."""
+    as_json = "--json" in sys.argv
+    try:
+        result = call()
+    except TouchlineError as error:
+        click.echo(explain(error, as_json), err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("touchline: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,180 @@
+"""Time with its error: the only file that calls Python's clock functions.
+
+A time is never a bare number: a :class:`Stamp` says when, how wrong that may be, in which epoch of the clock, and
+whether the clock was locked. All stamps are on the PTP timescale (TAI). :class:`Clock` is the port; the system clock
+below fills it until a PTP hardware clock does (CLK-1).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+TAI_MINUS_UTC_S: Final = 37  # IERS Bulletin C, in force since 2017-01-01; the kernel's own value wins when it has one
+UNSYNCHRONISED_BOUND_NS: Final = (
+    1_000_000_000  # what we claim of a clock that nobody disciplines: it may be a second off
+)
+
+_STA_UNSYNC: Final = 0x0040  # linux/timex.h
+_ADJTIMEX_ERROR: Final = -1
+_REFRESH_NS: Final = 1_000_000_000
+
+
+class ClockState(str, Enum):
+    """How far a stamp's clock can be trusted."""
+
+    LOCKED = "locked"
+    HOLDOVER = "holdover"
+    UNLOCKED = "unlocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A time that says how wrong it may be.
+
+    ``ptp_ns``: ns since the PTP (TAI) epoch. ``bound_ns``: the true time lies within +-bound. ``epoch``: grows by one
+    whenever the clock stepped or changed its master, so that stamps of two epochs are never subtracted blindly.
+    """
+
+    ptp_ns: int
+    bound_ns: int
+    epoch: int
+    state: ClockState
+
+
+class Clock(Protocol):
+    """What maps this machine's monotonic time to PTP time."""
+
+    def now(self) -> Stamp:
+        """Return the present moment."""
+        ...
+
+    def at(self, monotonic_ns: int) -> Stamp:
+        """Return the PTP time of a recent or near-future CLOCK_MONOTONIC reading."""
+        ...
+
+
+def monotonic_ns() -> int:
+    """CLOCK_MONOTONIC, ns: for intervals and deadlines on one machine, across its processes."""
+    return time.monotonic_ns()
+
+
+def cpu_ns() -> int:
+    """CPU time of this process, ns."""
+    return time.process_time_ns()
+
+
+def sleep_until(deadline_monotonic_ns: int) -> None:
+    """Sleep until CLOCK_MONOTONIC reaches the deadline; returns at once if it has passed."""
+    remaining_ns = deadline_monotonic_ns - time.monotonic_ns()
+    if remaining_ns > 0:
+        time.sleep(remaining_ns / 1e9)
+
+
+class _Timex(ctypes.Structure):
+    """``struct timex`` of adjtimex(2), 64-bit Linux."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("constant", ctypes.c_long),
+        ("precision", ctypes.c_long),
+        ("tolerance", ctypes.c_long),
+        ("time", ctypes.c_long * 2),
+        ("tick", ctypes.c_long),
+        ("ppsfreq", ctypes.c_long),
+        ("jitter", ctypes.c_long),
+        ("shift", ctypes.c_int),
+        ("stabil", ctypes.c_long),
+        ("jitcnt", ctypes.c_long),
+        ("calcnt", ctypes.c_long),
+        ("errcnt", ctypes.c_long),
+        ("stbcnt", ctypes.c_long),
+        ("tai", ctypes.c_int),
+        ("padding", ctypes.c_int * 11),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTime:
+    """What the kernel says of its own clock: is it disciplined, its maximum error in us, its TAI offset in s."""
+
+    synchronised: bool
+    max_error_us: int
+    tai_offset_s: int
+
+
+def read_kernel_time() -> KernelTime:
+    """Ask adjtimex(2), changing nothing; a kernel that refuses counts as unsynchronised."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    state = _Timex()
+    if libc.adjtimex(ctypes.byref(state)) == _ADJTIMEX_ERROR:
+        return KernelTime(synchronised=False, max_error_us=0, tai_offset_s=0)
+    return KernelTime(not state.status & _STA_UNSYNC, int(state.maxerror), int(state.tai))
+
+
+def system_bound(kernel: KernelTime) -> tuple[int, ClockState]:
+    """Return (bound_ns, state) of a system clock that nothing ties to PTP.
+
+    Never LOCKED: NTP's maximum error is a claim about UTC, not a PTP servo. An undisciplined clock claims one second.
+    """
+    if not kernel.synchronised:
+        return UNSYNCHRONISED_BOUND_NS, ClockState.UNLOCKED
+    return max(kernel.max_error_us * 1000, 1_000), ClockState.UNLOCKED
+
+
+class SystemClock:
+    """CLOCK_REALTIME plus the TAI offset, its bound read from the kernel about once a second.
+
+    The mapping from monotonic to PTP time is one pair taken by bracketing; it is refreshed with the bound. A jump of
+    the system clock of more than its bracket's width plus 1 ms begins a new epoch.
+    """
+
+    def __init__(self) -> None:
+        self._epoch = 0
+        self._offset_ns = 0
+        self._bound_ns = UNSYNCHRONISED_BOUND_NS
+        self._state = ClockState.UNLOCKED
+        self._refreshed_ns = 0
+        self._refresh(time.monotonic_ns())
+
+    def now(self) -> Stamp:
+        """Return the present moment."""
+        return self.at(time.monotonic_ns())
+
+    def at(self, monotonic_ns: int) -> Stamp:
+        """Return the PTP time of a CLOCK_MONOTONIC reading."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._refreshed_ns > _REFRESH_NS:
+            self._refresh(now_ns)
+        return Stamp(monotonic_ns + self._offset_ns, self._bound_ns, self._epoch, self._state)
+
+    def _refresh(self, now_ns: int) -> None:
+        kernel = read_kernel_time()
+        before, real, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        tai_s = kernel.tai_offset_s or TAI_MINUS_UTC_S
+        offset_ns = real + tai_s * 1_000_000_000 - (before + after) // 2
+        bound_ns, self._state = system_bound(kernel)
+        self._bound_ns = bound_ns + (after - before)
+        if self._refreshed_ns and abs(offset_ns - self._offset_ns) > 1_000_000 + (after - before):
+            self._epoch += 1
+        self._offset_ns = offset_ns
+        self._refreshed_ns = now_ns
+
+
+def utc_text() -> str:
+    """The wall-clock time as ``2026-11-21T10:00:00Z``, for reports and logs."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def new_boot_id() -> bytes:
+    """A random 16-byte id of this start of the agent."""
+    return os.urandom(16)

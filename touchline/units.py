@@ -1,0 +1,41 @@
+"""Quantities in configuration and on the command line: written with their unit, held as numbers in one unit each."""
+
+from __future__ import annotations
+
+import re
+
+from touchline.errors import ConfigError
+
+_NUMBER_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+BYTES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def parse_bytes(text: str | int) -> int:
+    """Return bytes from ``"512MiB"``, ``"2GB"`` or a plain number."""
+    if isinstance(text, int):
+        return text
+    match = _NUMBER_UNIT.fullmatch(text)
+    if match is None or match[2] not in BYTES:
+        raise ConfigError(f"{text!r} is no size", hint=f"a number and one of {', '.join(u for u in BYTES if u)}")
+    return int(float(match[1]) * BYTES[match[2]])
+
+
+def format_bytes(count: int) -> str:
+    """Return ``count`` as a person reads it: ``1.11 GB``, ``104 B``."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} B"
+
+
+def parse_size_px(text: str) -> tuple[int, int]:
+    """Return (width, height) from ``"1280x720"``."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None or "0" in (match[1], match[2]):
+        raise ConfigError(f"{text!r} is no picture size", hint="write WIDTHxHEIGHT in pixels, for example 1280x720")
+    return int(match[1]), int(match[2])
+
+
+def ms(duration_ns: float) -> float:
+    """Nanoseconds to milliseconds."""
+    return duration_ns / 1e6
