@@ -1,0 +1,25 @@
+"""Shared fixtures: where real match data lives, when it is here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The root of the checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def stadium() -> Path:
+    """Folder with real match video and annotations; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("TOUCHLINE_DATA", REPO.parent / "shared" / "data")) / "stadium"
+    if not (folder / "left_camera.mp4").exists():
+        pytest.skip(f"real match data is not beside the project ({folder}); set TOUCHLINE_DATA to its folder")
+    return folder
