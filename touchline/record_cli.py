@@ -122,7 +122,12 @@ def decode(source: Path, limit: int, as_json: bool) -> None:
 
 @record.command()
 @click.option(
-    "--format", "kind", default="text", show_default=True, type=click.Choice(["text", "json", "c", "wireshark"])
+    "--format",
+    "kind",
+    default="text",
+    show_default=True,
+    type=click.Choice(["text", "json", "c", "wireshark"]),
+    help="What to print.",
 )
 def spec(kind: str) -> None:
     """Print the layout as text, JSON, a C header or a Wireshark dissector; all from the one definition.

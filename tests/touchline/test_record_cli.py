@@ -44,7 +44,10 @@ def test_the_program_exits_4_with_one_line_for_a_foreign_file(tmp_path):
     foreign = tmp_path / "x.bin"
     foreign.write_bytes(b"\x7fELF" + bytes(200))
     done = subprocess.run(
-        [sys.executable, "-m", "touchline.cli", "record", "decode", str(foreign)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "touchline.cli", "record", "decode", str(foreign)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 4
     assert "magic" in done.stderr

@@ -3,5 +3,6 @@
 from touchline.config.loader import Section, load, parse
 from touchline.config.node import CameraSection, NodeConfig
 from touchline.config.rack import RackConfig
+from touchline.config.track import TrackSection
 
-__all__ = ["CameraSection", "NodeConfig", "RackConfig", "Section", "load", "parse"]
+__all__ = ["CameraSection", "NodeConfig", "RackConfig", "Section", "TrackSection", "load", "parse"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from touchline.config.loader import ConfigPath, Section
+from touchline.config.track import TrackSection
 from touchline.units import parse_bytes
 
 NodeName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,16}$", description="1 to 16 of a-z, 0-9 and '-'")]
@@ -36,9 +37,18 @@ class CameraSection(Section):
     width_px: int = Field(default=1280, ge=64, le=8192)
     height_px: int = Field(default=720, ge=64, le=8192)
     pixel_format: Literal["gray8", "rgb24", "nv12", "raw16"] = "rgb24"
+    roi: list[int] | None = Field(
+        default=None, min_length=4, max_length=4, description="region of the sensor used: x, y, width, height in px"
+    )
     rate_hz: float = Field(default=120.0, gt=0, le=1000.0)
     calibration: ConfigPath = Field(description="calibration file of the whole sensor picture")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the camera plugin")
+
+    @field_validator("options")
+    @classmethod
+    def _file_beside_the_configuration(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        base, file = (info.context or {}).get("base"), value.get("file")
+        return {**value, "file": str(base / file)} if base is not None and isinstance(file, str) else value
 
 
 class RingSection(Section):
@@ -57,18 +67,9 @@ class DetectSection(Section):
     model: ConfigPath | None = Field(default=None, description="ONNX file in YOLOv8 layout; the built-in one if absent")
     allow_large_model: bool = False
     threads: int = Field(default=1, ge=1, le=64)
-    score_threshold: float = Field(default=0.15, ge=0.01, le=0.99)
-    iou_threshold: float = Field(default=0.5, ge=0.1, le=0.95)
-
-
-class TrackSection(Section):
-    """``[track]``: association and the metric filter (POS-3, POS-4)."""
-
-    high_score: float = Field(default=0.4, ge=0.05, le=0.99)
-    gate_m: float = Field(default=0.9, gt=0, le=10.0)
-    lost_s: float = Field(default=1.0, gt=0, le=30.0)
-    confirm_s: float = Field(default=0.2, ge=0, le=10.0)
-    sigma_px: float = Field(default=1.5, gt=0, le=100.0)
+    max_lag_ms: float = Field(default=250.0, ge=0, le=60_000.0, description="skip to the newest frame beyond; 0 never")
+    score_threshold: float = Field(default=0.1, ge=0.01, le=0.99)
+    iou_threshold: float = Field(default=0.41, ge=0.1, le=0.95)
 
 
 class PublishSection(Section):
@@ -77,6 +78,7 @@ class PublishSection(Section):
     window_ms: float = Field(default=0.0, ge=0, le=250.0)
     max_batch_records: int = Field(default=1200, ge=1, le=8192)
     in_flight: int = Field(default=20, ge=1, le=1000)
+    wait_for_sink: bool = Field(default=False, description="send only once the aggregator says that it is subscribed")
     spool_dir: ConfigPath
     spool_max: str | int = "512MiB"
     when_full: Literal["drop-oldest", "drop-newest"] = "drop-oldest"

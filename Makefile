@@ -1,0 +1,13 @@
+.PHONY: demo test bench lock fuzz clean
+
+demo: ; @scripts/setup.sh run && .venv/bin/touchline demo $(ARGS)
+
+test: ; @scripts/setup.sh dev && scripts/test.sh $(ARGS)
+
+bench: ; @scripts/setup.sh dev && .venv/bin/python -m benchmarks $(ARGS)
+
+fuzz: ; @scripts/setup.sh dev && .venv/bin/python -m tests.fuzz.record $(ARGS)
+
+lock: ; @scripts/lock.sh
+
+clean: ; rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* out

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The one test command: linters, types, layers, and every test; fails if any of them does. Arguments go to pytest.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH:/usr/sbin:/sbin"
+failed=()
+step() {
+  local name=$1
+  shift
+  echo "== $name"
+  "$@" || failed+=("$name")
+}
+step "ruff check" ruff check --output-format concise .
+step "ruff format" ruff format --check --quiet .
+step "mypy --strict" mypy
+step "import layers" lint-imports --verbose=false
+step "pytest" pytest --cov --cov-report=term:skip-covered "$@"
+if [ ${#failed[@]} -gt 0 ]; then
+  echo "failed: ${failed[*]}"
+  exit 1
+fi
+echo "all steps passed"
