@@ -21,6 +21,11 @@ class PixelFormat(str, Enum):
 _BITS_PER_PIXEL = {PixelFormat.GRAY8: 8, PixelFormat.RGB24: 24, PixelFormat.NV12: 12, PixelFormat.RAW16: 16}
 
 
+def frame_bytes(width_px: int, height_px: int, pixel_format: PixelFormat) -> int:
+    """Bytes of one frame of this size and format."""
+    return width_px * height_px * _BITS_PER_PIXEL[pixel_format] // 8
+
+
 @dataclass(frozen=True, slots=True)
 class CameraInfo:
     """What a camera delivers. ``camera`` is its number across the site, ``rate_hz`` its nominal rate."""
@@ -35,7 +40,7 @@ class CameraInfo:
     @property
     def frame_bytes(self) -> int:
         """Bytes of one frame."""
-        return self.width_px * self.height_px * _BITS_PER_PIXEL[self.pixel_format] // 8
+        return frame_bytes(self.width_px, self.height_px, self.pixel_format)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""People on the pitch: letterbox, engine, decoder, tiles, and ``touchline detect``."""
