@@ -1,0 +1,1 @@
+"""The technician's station, the simulated venue and the rack on a bench."""
