@@ -1,0 +1,1 @@
+"""The rack side: receive, de-duplicate, fuse, store, show."""

@@ -1,0 +1,1 @@
+"""The rack's page, its WebSocket, its JSON and its metrics."""

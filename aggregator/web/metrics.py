@@ -1,0 +1,105 @@
+"""/metrics for Prometheus, from the same figures as the page; its own registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+_RECORDS = {
+    "received": "records in checked batches, re-deliveries included",
+    "unique": "records stored",
+    "redelivered": "records recognised by their number and dropped",
+    "twin_copies": "records of frames that another node had already delivered",
+    "same_key": "records whose key was already in the store",
+    "refused": "records with a position or velocity that is no number",
+}
+
+
+class RackCollector(Collector):
+    """Turns the status document into metrics at each scrape."""
+
+    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics."""
+        status = self._status()
+        yield from _totals(status["stats"])
+        yield _gauge("touchline_rack_broker_connected", "1 while connected", int(status["broker"]["connected"]))
+        yield _gauge("touchline_rack_store_failing", "1 while the disk refuses", int(bool(status["store_fault"])))
+        for name in ("latency_ms", "commit_ms"):
+            yield _summary(f"touchline_rack_{name}", name, [({}, status["stats"][name])])
+        yield _summary(
+            "touchline_rack_stream_latency_ms",
+            "exposure to arrival, per node and camera",
+            [({"node": s["node"], "camera": str(s["camera"])}, s["latency_ms"]) for s in status["streams"]],
+        )
+        yield from _streams(status["streams"])
+        yield from _nodes(status["nodes"])
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _totals(stats: dict[str, Any]) -> Iterable[Metric]:
+    for name, text in _RECORDS.items():
+        yield CounterMetricFamily(f"touchline_rack_records_{name}", text, value=stats["records"][name])
+    for name, text in (
+        ("open_gaps", "record numbers missing, may still come"),
+        ("lost", "record numbers missing for too long"),
+    ):
+        yield _gauge(f"touchline_rack_records_{name}", text, stats["records"][name])
+    refused = CounterMetricFamily("touchline_rack_messages_refused", "refused messages", labels=["reason"])
+    for reason, count in stats["messages"]["refused"].items():
+        refused.add_metric([reason], count)
+    yield refused
+    yield CounterMetricFamily("touchline_rack_messages", "messages received", value=stats["messages"]["received"])
+
+
+def _summary(name: str, text: str, rows: list[tuple[dict[str, str], dict[str, float] | None]]) -> Metric:
+    """p50, p99 and maximum as gauges with a ``quantile`` label; a stage without a value has no sample."""
+    labels = [*rows[0][0], "quantile"] if rows else ["quantile"]
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for own, summary in rows:
+        for quantile in ("p50", "p99", "max") if summary else ():
+            assert summary is not None
+            family.add_metric([*own.values(), quantile], summary[quantile])
+    return family
+
+
+def _streams(streams: list[dict[str, Any]]) -> Iterable[Metric]:
+    records = CounterMetricFamily("touchline_rack_stream_records", "records stored", labels=["node", "camera"])
+    quiet = GaugeMetricFamily("touchline_rack_stream_quiet_seconds", "since the last", labels=["node", "camera"])
+    for stream in streams:
+        labels = [stream["node"], str(stream["camera"])]
+        records.add_metric(labels, stream["records"])
+        quiet.add_metric(labels, stream["quiet_s"])
+    yield records
+    yield quiet
+
+
+def _nodes(nodes: list[dict[str, Any]]) -> Iterable[Metric]:
+    bound = GaugeMetricFamily("touchline_rack_node_clock_bound_ns", "as the node says", labels=["node"])
+    spool = GaugeMetricFamily("touchline_rack_node_spool_records", "as the node says", labels=["node"])
+    age = GaugeMetricFamily("touchline_rack_node_health_age_seconds", "age of its health", labels=["node"])
+    for node in nodes:
+        for family, value in (
+            (bound, node["clock"]["bound_ns"]),
+            (spool, node["spool_depth"]),
+            (age, node["health_age_s"]),
+        ):
+            if value is not None:
+                family.add_metric([node["node"]], value)
+    yield from (bound, spool, age)
+
+
+def exposition(status: Callable[[], dict[str, Any]]) -> bytes:
+    """The text that Prometheus reads."""
+    registry = CollectorRegistry()
+    registry.register(RackCollector(status))
+    return generate_latest(registry)

@@ -1,0 +1,186 @@
+// The side panel: nodes, figures, the latency line, the log. Everything from the network goes in as text, never as markup.
+
+import { cameraColour } from "./pitch.js";
+
+const byId = (id) => document.getElementById(id);
+const STATEMENT_STALE_S = 5; // a node's word older than this is shown as old
+
+function element(tag, text = "", className = "") {
+  const made = document.createElement(tag);
+  if (text !== "") made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+export function count(value) {
+  if (value == null) return "–";
+  if (value < 10000) return String(Math.round(value));
+  return value < 1e6 ? `${(value / 1e3).toFixed(value < 1e5 ? 1 : 0)}k` : `${(value / 1e6).toFixed(2)}M`;
+}
+
+const millis = (value) => (value == null ? "–" : `${value < 100 ? value.toFixed(1) : Math.round(value)} ms`);
+
+function nanos(value) {
+  if (value == null) return "–";
+  const size = Math.abs(value);
+  if (size < 1e3) return `${Math.round(value)} ns`;
+  if (size < 1e6) return `${(value / 1e3).toFixed(1)} µs`;
+  return size < 1e9 ? `${(value / 1e6).toFixed(1)} ms` : `${(value / 1e9).toFixed(2)} s`;
+}
+
+function pairs(list, rows) {
+  for (const [name, value, className] of rows) {
+    list.append(element("dt", name), element("dd", value, className || ""));
+  }
+  return list;
+}
+
+export function showStatus(status, offsetS) {
+  const { stats } = status;
+  byId("f-records").textContent = count(status.rates.records_per_s);
+  byId("f-total").textContent = count(stats.records.unique);
+  byId("f-lost").textContent = count(stats.records.lost);
+  byId("f-lost-box").className = stats.records.lost > 0 ? "alarm" : "";
+  showLatency(status, stats.latency_ms);
+  showNodes(status);
+  showEvents(status.events, offsetS);
+  showFlow(status);
+}
+
+function showLatency(status, latency) {
+  byId("l-max").textContent = millis(latency?.max);
+  const recent = status.latency_history.filter(([ago]) => ago <= 3).at(-1);
+  byId("l-p50").textContent = millis(recent?.[1]);
+  byId("l-p99").textContent = millis(recent?.[2]);
+  drawLatency(byId("latency"), status.latency_history);
+}
+
+function showFlow(status) {
+  const { records, messages } = status.stats;
+  const refused = Object.values(messages.refused).reduce((a, b) => a + b, 0) + records.refused;
+  const rows = [
+    ["broker", status.broker.connected ? "up" : "lost", status.broker.connected ? "" : "warn"],
+    ["store", status.store_fault ? "failing" : "ok", status.store_fault ? "warn" : ""],
+    ["re-delivered", count(records.redelivered)],
+    ["twin copies", count(records.twin_copies)],
+    ["awaited", count(records.open_gaps)],
+    ["refused", count(refused), refused ? "warn" : ""],
+    ["commit p99", millis(status.stats.commit_ms?.p99)],
+    ["msg / s", count(status.rates.messages_per_s)],
+  ];
+  byId("flow").replaceChildren(...rows.map((row) => pairs(element("div"), [row])));
+  const why = status.store_fault || (status.broker.connected ? "" : status.broker.text);
+  if (byId("flow-why").textContent !== why) byId("flow-why").textContent = why;
+}
+
+function showNodes(status) {
+  if (!status.nodes.length) return;
+  byId("nodes").replaceChildren(...status.nodes.map((node) => nodeCard(node, status.streams)));
+}
+
+function badge(node) {
+  if (node.health_age_s == null) return element("span", node.batch_age_s == null ? "silent" : "sending", "badge");
+  if (node.health_age_s > STATEMENT_STALE_S) return element("span", `${node.state}, ${Math.round(node.health_age_s)} s ago`, "badge warn");
+  const tone = node.state === "running" ? "good" : node.state === "offline" ? "bad" : "warn";
+  return element("span", node.state, `badge ${tone}`);
+}
+
+function nodeCard(node, streams) {
+  const card = element("div", "", "node");
+  const title = element("h3", node.node);
+  title.append(badge(node), element("em", node.epoch == null ? "" : `epoch ${node.epoch}`));
+  card.append(title);
+  if (node.reason) card.append(element("p", node.reason, "why"));
+  const clock = node.clock;
+  const old = clock.age_s > STATEMENT_STALE_S;
+  const rows = [
+    ["clock", old ? `${clock.state}, ${Math.round(clock.age_s)} s ago` : clock.state, clock.state === "locked" && !old ? "" : "warn"],
+    ["bound", clock.bound_ns == null ? "–" : `± ${nanos(clock.bound_ns)}`],
+    ["spool", node.spool_depth == null ? "–" : count(node.spool_depth), node.spool_depth > 5000 ? "warn" : ""],
+    ["dropped", node.dropped == null ? "–" : count(node.dropped), node.dropped ? "warn" : ""],
+  ];
+  const list = pairs(element("dl"), rows);
+  for (const s of streams.filter((s) => s.node === node.node)) {
+    const fps = node.fps[String(s.camera)] ?? node.fps[""];
+    list.append(cameraName(s.camera));
+    const text = `${(fps ?? s.frames_per_s).toFixed(1)} fps · ${count(s.records_per_s)} rec/s · p99 ${millis(s.latency_ms?.p99)}`;
+    list.append(element("dd", s.quiet_s > 2 ? `quiet for ${s.quiet_s.toFixed(0)} s` : text, s.quiet_s > 2 ? "wide warn" : "wide"));
+  }
+  const temps = Object.entries(node.temps_c);
+  if (temps.length) list.append(element("dt", "temp"), element("dd", temps.map(([k, v]) => `${k} ${v.toFixed(0)}°C`).join("  "), "wide"));
+  card.append(list);
+  return card;
+}
+
+function cameraName(camera) {
+  const name = element("dt", `cam ${camera} `);
+  const spot = element("span", "●");
+  spot.style.color = cameraColour(camera);
+  spot.setAttribute("aria-hidden", "true");
+  name.append(spot);
+  return name;
+}
+
+export function clockText(ptpMs, offsetS, tenths = true) {
+  const text = new Date(ptpMs - offsetS * 1000).toISOString();
+  return text.slice(11, tenths ? 21 : 19);
+}
+
+let shownEvents = "";
+
+function showEvents(events, offsetS) {
+  const key = JSON.stringify(events.at(-1) ?? null) + events.length;
+  if (key === shownEvents || !events.length) return;
+  shownEvents = key;
+  const items = events.slice().reverse().map((event) => {
+    const item = element("li", "", event.severity);
+    const who = event.node ? `${event.node}: ` : "";
+    item.append(element("time", clockText(event.ptp_ms, offsetS, false)), element("span", who + (event.text || event.code)));
+    return item;
+  });
+  byId("events").replaceChildren(...items);
+}
+
+// p50 as a line, p99 as a line with a soft area; the scale says its own top value.
+function drawLatency(canvas, points) {
+  const ratio = Math.min(3, devicePixelRatio || 1);
+  const w = (canvas.width = Math.round(canvas.clientWidth * ratio));
+  const h = (canvas.height = Math.round(canvas.clientHeight * ratio));
+  const c = canvas.getContext("2d");
+  c.clearRect(0, 0, w, h);
+  if (!points.length) return;
+  const style = getComputedStyle(document.documentElement);
+  const top = niceTop(Math.max(...points.map((p) => p[2])));
+  const left = 34 * ratio;
+  const low = h - 4 * ratio;
+  const x = (ago) => left + (1 - ago / 120) * (w - left - 2 * ratio);
+  const y = (ms) => low - (Math.max(0, ms) / top) * (low - 8 * ratio);
+  c.font = `${10.5 * ratio}px system-ui, sans-serif`;
+  c.fillStyle = style.getPropertyValue("--dim");
+  c.strokeStyle = "rgba(255,255,255,.08)";
+  c.lineWidth = ratio;
+  for (const value of [0, top / 2, top]) {
+    c.beginPath(); c.moveTo(left, y(value)); c.lineTo(w, y(value)); c.stroke();
+    c.textAlign = "right"; c.textBaseline = value ? "middle" : "bottom";
+    c.fillText(String(Number(value.toPrecision(3))), left - 5 * ratio, y(value) + (value ? 0 : 3 * ratio));
+  }
+  for (const [column, name] of [[2, "--p99"], [1, "--p50"]]) {
+    c.strokeStyle = style.getPropertyValue(name).trim();
+    c.lineWidth = 1.8 * ratio;
+    c.lineJoin = "round";
+    c.beginPath();
+    points.forEach((p, i) => {
+      const gap = i > 0 && points[i - 1][0] - p[0] > 2; // a second without a frame is a hole, not a line
+      if (i === 0 || gap) c.moveTo(x(p[0]), y(p[column]));
+      c.lineTo(x(p[0]), y(p[column]));
+    });
+    c.stroke();
+  }
+  const last = points.at(-1);
+  canvas.setAttribute("aria-label", `Latency of the last two minutes; now p50 ${millis(last[1])}, p99 ${millis(last[2])}`);
+}
+
+function niceTop(value) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
+  return [1, 2, 5, 10].map((k) => k * power).find((v) => v >= value) ?? value;
+}

@@ -1,0 +1,213 @@
+"""The page as a person sees it: headless Chromium, screenshots, dots that move, and no old picture shown as live."""
+
+import asyncio
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aggregator.rack import Rack
+from aggregator.store import Group
+from aggregator.web.server import PageServer
+from tests.aggregator.match import Match, Node
+from tests.aggregator.rig import rack_config, wait_for
+from touchline.timeline import SystemClock, monotonic_ns, sleep_until
+
+pytestmark = pytest.mark.system
+
+CAMERA_COLOURS = ((0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0x00))
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+]
+
+
+class LivePage:
+    """A rack fed by two synthetic cameras at 25 Hz, and its page, in threads of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        config = rack_config(folder, web={"title": "Cup final", "stale_s": 0.8})
+        self.rack, self.clock, self.match = Rack(config), SystemClock(), Match(22)
+        self.url = ""
+        self.playing = threading.Event()
+        self.playing.set()
+        self._stop = threading.Event()
+        self.serving = threading.Event()
+        self.serving.set()
+        self._web = config.web
+        self._threads = [
+            threading.Thread(target=self._feed),
+            threading.Thread(target=lambda: asyncio.run(self._serve())),
+        ]
+
+    def _server(self) -> PageServer:
+        return PageServer(
+            self._web,
+            lambda: self.rack.live(monotonic_ns(), self.clock.now().ptp_ns),
+            lambda: self.rack.status(monotonic_ns(), self.clock.now().ptp_ns),
+            lambda: self.rack.stats(monotonic_ns()),
+            dict,
+        )
+
+    def _feed(self) -> None:
+        nodes, begin_ns, frame = (Node("orin-a"), Node("orin-b")), monotonic_ns(), 0
+        while not self._stop.is_set():
+            exposure_ns = self.clock.now().ptp_ns - 40_000_000
+            for camera, node in enumerate(nodes) if self.playing.is_set() else ():
+                data = node.batch(self.match.seen(camera, frame, frame / 25, exposure_ns))
+                self.rack.message(node.topic, data, monotonic_ns(), self.clock.now().ptp_ns, Group())
+            self.rack.tick(monotonic_ns(), self.clock.now().ptp_ns, Group())
+            frame += 1
+            sleep_until(begin_ns + frame * 40_000_000)
+
+    async def _serve(self) -> None:
+        """Serve while ``serving`` is set; after a pause on the same port."""
+        while not self._stop.is_set():
+            server = self._server()
+            self.url = await server.start()
+            self._web = self._web.model_copy(update={"port": int(self.url.rstrip("/").rpartition(":")[2])})
+            while self.serving.is_set() and not self._stop.is_set():
+                await asyncio.sleep(0.05)
+            await server.stop()
+            while not self.serving.is_set() and not self._stop.is_set():
+                await asyncio.sleep(0.05)
+
+    def __enter__(self) -> "LivePage":
+        for thread in self._threads:
+            thread.start()
+        wait_for(lambda: self.url, "address")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("Chromium is not installed (apt install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as control:
+        started = control.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def live(tmp_path):
+    with LivePage(tmp_path) as page:
+        yield page
+
+
+def open_page(browser: Any, url: str, width: int, height: int) -> Any:
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda line: page.faults.append(line.text) if line.type == "error" else None)
+    page.goto(url)
+    page.wait_for_selector("body[data-state=live]", timeout=20_000)
+    until(page, "+document.querySelector('#pitch').dataset.dots >= 20")
+    return page
+
+
+def until(page: Any, expression: str, seconds: int = 10) -> None:
+    """Wait for an expression; Playwright's own way is forbidden by the page's content security policy."""
+    deadline_ns = monotonic_ns() + seconds * 1_000_000_000
+    while not page.evaluate(expression):
+        assert monotonic_ns() < deadline_ns, f"{expression}: not within {seconds} s"
+        page.wait_for_timeout(50)
+
+
+def picture(page: Any) -> NDArray[np.int16]:
+    """The pitch as it is on the screen, (h, w, 3)."""
+    data = np.frombuffer(page.locator("#pitch").screenshot(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image[..., ::-1], np.int16)
+
+
+def painted(image: NDArray[np.int16], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Mask of the pixels that have a camera's colour, as solid dots have and trails mostly have not."""
+    return np.asarray(np.abs(image - np.array(colour)).max(axis=2) <= 6, np.uint8)
+
+
+def spots(image: NDArray[np.int16]) -> int:
+    """Number of solid discs in the cameras' colours."""
+    count = 0
+    for colour in CAMERA_COLOURS:
+        total, _, figures, _ = cv2.connectedComponentsWithStats(painted(image, colour))
+        count += sum(int(figures[i, cv2.CC_STAT_AREA]) >= 25 for i in range(1, total))
+    return count
+
+
+def test_dots_are_there_and_they_move(browser, live):
+    page = open_page(browser, live.url, 1440, 900)
+    first = picture(page)
+    page.wait_for_timeout(1500)
+    second = picture(page)
+    assert spots(first) >= 15 and spots(second) >= 15
+    for colour in CAMERA_COLOURS:
+        before, after = painted(first, colour), painted(second, colour)
+        assert before.sum() > 500 and after.sum() > 500
+        assert (before & after).sum() < 0.7 * before.sum(), "the dots stand still"
+    lines = (first.min(axis=2) > 140).sum()
+    assert lines > 2000, "the pitch has no markings"
+    assert page.title() == page.inner_text("#title") == "Cup final"
+    assert "orin-a" in page.inner_text("#nodes") and "camera 0" in page.inner_text("#legend")
+    until(page, "document.querySelectorAll('#table tr').length >= 20")
+    assert page.faults == []
+    page.close()
+
+
+def test_old_data_is_never_shown_as_live(browser, live):
+    page = open_page(browser, live.url, 1280, 720)
+    live.playing.clear()
+    page.wait_for_selector("body[data-state=stale]", timeout=5000)
+    until(page, "/No data for [3-9]/.test(document.querySelector('#notice').innerText)")
+    assert "stale" in page.inner_text("#pill").lower()
+    still = picture(page)
+    assert spots(still) == 0, "a stale dot has a live dot's colour"
+    page.wait_for_timeout(400)
+    live.playing.set()
+    page.wait_for_selector("body[data-state=live]", timeout=5000)
+    page.wait_for_timeout(300)
+    assert spots(picture(page)) >= 15 and not page.is_visible("#notice")
+    page.close()
+
+
+def test_a_rack_that_is_gone_is_said_and_found_again(browser, live):
+    page = open_page(browser, live.url, 1280, 720)
+    live.serving.clear()
+    page.wait_for_selector("body[data-state=offline]", timeout=8000)
+    until(page, "/Rack not heard for/.test(document.querySelector('#notice').innerText)")
+    assert spots(picture(page)) == 0
+    live.serving.set()
+    page.wait_for_selector("body[data-state=live]", timeout=15_000)
+    page.wait_for_timeout(300)
+    assert spots(picture(page)) >= 15
+    page.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (820, 1180), (1920, 1080)])
+def test_it_fits_phones_tablets_and_walls(browser, live, width, height):
+    page = open_page(browser, live.url, width, height)
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    box = page.locator("#pitch").bounding_box()
+    assert overflow <= 0
+    assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] <= height
+    assert box["width"] / box["height"] == pytest.approx((105 + 10) / (68 + 10), rel=0.01)
+    assert page.faults == []
+    page.close()
