@@ -179,11 +179,6 @@ def topic_event(node: str) -> str:
     return f"tl/v1/{node}/event"
 
 
-def topic_sink() -> str:
-    """Retained topic on which the aggregator says that it is subscribed; empty when it is not."""
-    return "tl/v1/aggregator/sink"
-
-
 def new_records(count: int) -> NDArray[np.void]:
     """Return ``count`` zeroed records with the version byte set."""
     records = np.zeros(count, RECORD)

@@ -170,6 +170,11 @@ class SystemClock:
         self._refreshed_ns = now_ns
 
 
+def utc_s() -> float:
+    """Seconds since 1970 of the system clock, UTC: for dates on certificates and files, never for stamps."""
+    return time.time()
+
+
 def utc_text() -> str:
     """The wall-clock time as ``2026-11-21T10:00:00Z``, for reports and logs."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

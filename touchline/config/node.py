@@ -18,7 +18,14 @@ class IdentitySection(Section):
 
     name: NodeName
     epoch: int = Field(default=1, ge=0, le=2**63 - 1, description="fencing epoch; a lease raises it")
-    run_dir: ConfigPath = Field(default=..., description="folder for sockets and status, in tmpfs")
+    run_dir: ConfigPath = Field(description="folder for sockets and status, in tmpfs")
+
+    @field_validator("name")
+    @classmethod
+    def _not_the_rack(cls, value: str) -> str:
+        if value == "aggregator":
+            raise ValueError("this name belongs to the rack's certificate")
+        return value
 
 
 class ClockSection(Section):
@@ -78,12 +85,16 @@ class PublishSection(Section):
     window_ms: float = Field(default=0.0, ge=0, le=250.0)
     max_batch_records: int = Field(default=1200, ge=1, le=8192)
     in_flight: int = Field(default=20, ge=1, le=1000)
-    wait_for_sink: bool = Field(default=False, description="send only once the aggregator says that it is subscribed")
+    wait_for_sink: bool = Field(default=True, description="send only once the aggregator says that it is subscribed")
     spool_dir: ConfigPath
     spool_max: str | int = "512MiB"
     when_full: Literal["drop-oldest", "drop-newest"] = "drop-oldest"
     sync: Literal["batch", "interval", "off"] = "interval"
     sync_interval_ms: float = Field(default=100.0, gt=0, le=10_000.0)
+    replay_s: float = Field(
+        default=5.0, ge=0, le=3600.0, description="acknowledged batches kept so long and sent again after a reconnect"
+    )
+    drain_max: str | int = Field(default="16MB", description="bytes a second while a backlog drains")
 
     @field_validator("spool_max")
     @classmethod
@@ -91,6 +102,18 @@ class PublishSection(Section):
         if not 1 << 20 <= parse_bytes(value) <= 1 << 42:
             raise ValueError("must lie between 1MiB and 4096GiB")
         return value
+
+    @field_validator("drain_max")
+    @classmethod
+    def _pace(cls, value: str | int) -> str | int:
+        if not 10_000 <= parse_bytes(value) <= 10**10:
+            raise ValueError("must lie between 10kB and 10GB")
+        return value
+
+    @property
+    def drain_bytes_per_s(self) -> int:
+        """Pace of the drain after a reconnect, bytes/s."""
+        return parse_bytes(self.drain_max)
 
     @property
     def spool_max_bytes(self) -> int:

@@ -1,0 +1,223 @@
+"""Which batch is where: the spool's positions over its segments. Pure bookkeeping, no file, no clock.
+
+Positions are (segment number, index) and only ever compared and moved forward, except by :meth:`Ledger.rewind`. A
+position in a segment that is gone means the start of the next one that is there.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
+
+from agent.publish.segment import Entry, Segment
+
+Position = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What is not acknowledged."""
+
+    batches: int = 0
+    records: int = 0
+    bytes: int = 0
+
+
+class Ledger:
+    """Segments in order, and *read* >= *acknowledged* >= *settled* over their entries."""
+
+    def __init__(self) -> None:
+        self.segments: dict[int, Segment] = {}
+        self.total_bytes = 0
+        self.acknowledged_batches = 0
+        self.acknowledged_records = 0
+        self.settled: Position = (0, 0)
+        self._read: Position = (0, 0)
+        self._acked: Position = (0, 0)
+        self._counted: Position = (0, 0)  # end of what was ever acknowledged: a replay is not counted twice
+        self._numbers: list[int] = []
+        self._done: set[Position] = set()  # acknowledged ahead of the unbroken run
+        self._void: set[Position] = set()  # given up: passed over, never counted as acknowledged
+        self._settling: deque[tuple[int, Position]] = deque()
+        self._depth = [0, 0, 0]
+
+    # -- segments ----------------------------------------------------------------------------------------------------
+
+    @property
+    def oldest(self) -> Segment | None:
+        """The first segment."""
+        return self.segments[self._numbers[0]] if self._numbers else None
+
+    @property
+    def newest(self) -> Segment | None:
+        """The last segment, the one that is written to."""
+        return self.segments[self._numbers[-1]] if self._numbers else None
+
+    def add(self, segment: Segment, first: int = 0) -> None:
+        """Put a segment at the end; entries before ``first`` are settled already."""
+        if first:
+            self.settled = self._acked = self._read = self._counted = (segment.number, first)
+        self.segments[segment.number] = segment
+        self._numbers.append(segment.number)
+        self.total_bytes += segment.size
+        self._add_depth(segment.totals(first), 1)
+
+    def appended(self, records: int, size: int) -> None:
+        """Note that one entry was appended to the newest segment."""
+        self.total_bytes += size
+        self._add_depth((1, records, size), 1)
+
+    def remove(self, segment: Segment) -> int:
+        """Forget a segment; return how many records in it had never been acknowledged."""
+        number = segment.number
+        first = self._first_open(number)
+        batches, records, size = segment.totals(first)
+        lost = segment.totals(max(first, self._first_after(self._counted, segment)))[1]
+        for position in [p for p in self._done | self._void if p[0] == number]:
+            if position in self._done:
+                entry = segment.entry(position[1])
+                batches, records, size = batches - 1, records - entry.records, size - entry.size
+                lost -= entry.records if position >= self._counted else 0
+            self._done.discard(position)
+            self._void.discard(position)
+        self._add_depth((batches, records, size), -1)
+        self.total_bytes -= segment.size
+        del self.segments[number]
+        self._numbers.remove(number)
+        self._advance()
+        return lost
+
+    def is_acked(self, segment: Segment) -> bool:
+        """Whether every entry of the segment is acknowledged."""
+        return self._first_open(segment.number) >= len(segment)
+
+    def settled_segments(self) -> list[Segment]:
+        """Segments, the newest aside, of which nothing is needed any more."""
+        done = []
+        for number in self._numbers[:-1]:
+            segment = self.segments[number]
+            if self._first_after(self.settled, segment) < len(segment):
+                break
+            done.append(segment)
+        return done
+
+    def acked_segments(self) -> list[Segment]:
+        """Segments, the newest aside, that wait only for their replay time to pass."""
+        return [s for n in self._numbers[:-1] if self.is_acked(s := self.segments[n])]
+
+    # -- entries -----------------------------------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> Depth:
+        """What is not acknowledged."""
+        return Depth(*self._depth)
+
+    @property
+    def unread(self) -> bool:
+        """Whether :meth:`take` has something."""
+        self._read = self._resolve(self._read)
+        return self._exists(self._read)
+
+    def take(self) -> Entry | None:
+        """Hand out the next entry that is not acknowledged; None at the end."""
+        while True:
+            position = self._read = self._resolve(self._read)
+            if not self._exists(position):
+                return None
+            self._read = (position[0], position[1] + 1)
+            if position not in self._done:
+                return self.segments[position[0]].entry(position[1])
+
+    def is_open(self, entry: Entry) -> bool:
+        """Whether the entry is still there and not acknowledged."""
+        position = (entry.segment, entry.index)
+        return entry.segment in self.segments and position >= self._acked and position not in self._done
+
+    def acknowledge(self, entry: Entry, *, void: bool = False) -> bool:
+        """Close one entry, in any order; ``void`` if it was given up. True when the unbroken run grew."""
+        if not self.is_open(entry):
+            return False
+        position = (entry.segment, entry.index)
+        self._done.add(position)
+        if void:
+            self._void.add(position)
+        self._add_depth((1, entry.records, entry.size), -1)
+        return self._advance()
+
+    def rewind(self) -> int:
+        """Go back to *settled*; return how many acknowledged entries are open again."""
+        before = self._depth[0]
+        self._settling.clear()
+        self._done.clear()
+        self._read = self._acked = self.settled
+        self._depth = [0, 0, 0]
+        for number in self._numbers:
+            segment = self.segments[number]
+            self._add_depth(segment.totals(self._first_after(self.settled, segment)), 1)
+        for position in self._void:  # what was given up stays given up
+            if position >= self.settled:
+                entry = self.segments[position[0]].entry(position[1])
+                self._done.add(position)
+                self._add_depth((1, entry.records, entry.size), -1)
+        self._advance()
+        return self._depth[0] - before
+
+    def settle(self, now_ns: int, replay_ns: int) -> bool:
+        """Move *settled* over what was acknowledged ``replay_ns`` ago; True when it moved."""
+        if not self._settling or self._settling[-1][1] != self._acked:
+            if self._acked == self.settled:
+                return False
+            self._settling.append((now_ns, self._acked))
+        moved = False
+        while self._settling and self._settling[0][0] + replay_ns <= now_ns:
+            self.settled = self._settling.popleft()[1]
+            moved = True
+        if moved:
+            self._void = {p for p in self._void if p >= self.settled}
+        return moved
+
+    # -- positions ---------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> bool:
+        start = self._acked
+        position = self._resolve(self._acked)
+        while position in self._done:
+            self._done.remove(position)
+            following = (position[0], position[1] + 1)
+            if position >= self._counted and position not in self._void:
+                self.acknowledged_batches += 1
+                self.acknowledged_records += self.segments[position[0]].entry(position[1]).records
+            self._counted = max(self._counted, following)
+            self._acked = following
+            position = self._resolve(following)
+        return self._acked != start
+
+    def _resolve(self, position: Position) -> Position:
+        """The same position, expressed in the segment that holds (or will hold) its entry."""
+        number, index = position
+        segment = self.segments.get(number)
+        if segment is not None and index < len(segment):
+            return position
+        for following in self._numbers[bisect_right(self._numbers, number) :]:
+            if len(self.segments[following]):
+                return following, 0
+        return position
+
+    def _exists(self, position: Position) -> bool:
+        segment = self.segments.get(position[0])
+        return segment is not None and position[1] < len(segment)
+
+    def _first_open(self, number: int) -> int:
+        return self._first_after(self._acked, self.segments[number])
+
+    @staticmethod
+    def _first_after(position: Position, segment: Segment) -> int:
+        """Index of the segment's first entry at or after ``position``."""
+        if position[0] != segment.number:
+            return 0 if position[0] < segment.number else len(segment)
+        return position[1]
+
+    def _add_depth(self, totals: tuple[int, int, int], sign: int) -> None:
+        for i, value in enumerate(totals):
+            self._depth[i] += sign * value

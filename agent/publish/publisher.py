@@ -1,0 +1,371 @@
+"""From records to acknowledged batches: window, spool, in-flight window, MQTT, all on the caller's one thread.
+
+The caller's loop is ``for fd in publisher.step(timeout_s): ...offer(...)``. Nothing here waits for the network or, with
+interval sync, for the disk. A batch leaves the spool's books on PUBACK only; after every reconnect all that is not
+settled is sent again, at a bounded pace.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import selectors
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.publish.batcher import Batcher, WindowSettings
+from agent.publish.connection import Connection
+from agent.publish.core import FlowCore, FlowPolicy, LinkCore, LinkPolicy, Phase
+from agent.publish.documents import DocumentPolicy, Documents
+from agent.publish.ledger import Depth
+from agent.publish.segment import Entry
+from agent.publish.spool import Spool
+from touchline.errors import ConfigError, TouchlineError
+from touchline.mqtt import MqttSettings
+from touchline.mqtt_errors import BrokerFault, LinkLost, certificate_name
+from touchline.record import BatchHeader, pack_batch, topic_clock, topic_det, topic_event, topic_health
+from touchline.stats import Window
+from touchline.timeline import monotonic_ns
+
+_NS: Final = 1_000_000_000
+_NO_SUBSCRIBER: Final = 0x10  # MQTT 5 PUBACK: accepted, but nobody listens
+_REFUSED: Final = 0x80  # MQTT 5: this and above are failures
+_MAX_WAIT_S: Final = 0.25  # keep-alive and time-outs are looked at this often
+_SAY_AGAIN_NS: Final = 60 * _NS  # the same fault is not logged more often
+_COUNTS: Final = ("queued", "sent", "queued_batches", "sent_batches", "resent_batches", "unheard")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """Everything about publishing that is not the broker's address or the spool.
+
+    ``sink_topic``: when set, records wait until a retained message there says that a receiver is subscribed, so that a
+    broker which lost its sessions cannot acknowledge into the void.
+    """
+
+    window: WindowSettings = field(default_factory=WindowSettings)
+    flow: FlowPolicy = field(default_factory=FlowPolicy)
+    link: LinkPolicy = field(default_factory=LinkPolicy)
+    documents: DocumentPolicy = field(default_factory=DocumentPolicy)
+    sink_topic: str | None = None
+
+
+class Publisher:
+    """Publishes one node's records. ``node`` must be the common name of our certificate: the broker's ACL goes by it.
+
+    An MQTT 3.1.1 broker acknowledges and throws away what its ACL forbids, so that mismatch is refused here. Raises
+    :class:`ConfigError` for it and for unusable certificate files; later faults of the link are in :attr:`fault`.
+    """
+
+    def __init__(
+        self,
+        mqtt: MqttSettings,
+        spool: Spool,
+        *,
+        node: str,
+        boot_id: bytes,
+        epoch: int = 0,
+        settings: PublishSettings | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        _check_identity(mqtt, node)
+        now_ns = monotonic_ns()
+        self.settings = settings or PublishSettings()
+        self.spool = spool
+        self.node = node
+        self.epoch = epoch
+        self.fault: TouchlineError | None = None
+        self.latency_ms = Window()  # from the socket to PUBACK
+        self._mqtt = mqtt
+        self._boot_id = boot_id
+        self._topic = topic_det(node)
+        self._batch_number = self._first_record = 0
+        self._batcher = Batcher(self.settings.window)
+        self._documents = Documents(self.settings.documents)
+        self._link = LinkCore(self.settings.link, now_ns, jitter)
+        self._flow = FlowCore(self.settings.flow, now_ns)
+        self._connection = Connection(mqtt, self.settings.sink_topic)
+        self._counts = dict.fromkeys(_COUNTS, 0)
+        self._said: dict[str, int] = {}  # what the log has been told, and when
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._connection.wake_fd, selectors.EVENT_READ)
+        self._watched: set[int] = set()
+        self._registered: tuple[int, int] | None = None  # the socket's fd and the events asked for
+
+    # -- what the owner calls ----------------------------------------------------------------------------------------
+
+    def watch(self, fd: int) -> None:
+        """Let :meth:`step` also wait for ``fd`` to be readable."""
+        self._selector.register(fd, selectors.EVENT_READ)
+        self._watched.add(fd)
+
+    def unwatch(self, fd: int) -> None:
+        """Stop waiting for ``fd``; call it before closing it."""
+        self._watched.discard(fd)
+        self._selector.unregister(fd)
+
+    def offer(self, records: NDArray[np.void], now_ns: int | None = None) -> None:
+        """Take one frame's records (dtype ``RECORD``); with a window of 0 they leave within this call."""
+        now_ns = monotonic_ns() if now_ns is None else now_ns
+        for batch in self._batcher.add(records, now_ns):
+            self._enqueue(batch, now_ns)
+        self._send(now_ns)
+
+    def step(self, timeout_s: float) -> list[int]:
+        """Do what is due, wait at most ``timeout_s`` for something to happen, return the watched fds that are ready."""
+        now_ns = monotonic_ns()
+        self._on_events(now_ns)
+        self._work(now_ns)
+        ready = self._selector.select(self._wait_s(now_ns, timeout_s))
+        now_ns = monotonic_ns()
+        socket_fd = self._registered[0] if self._registered else None
+        events = {key.fd: mask for key, mask in ready}
+        if self._connection.wake_fd in events:
+            self._on_dialled(now_ns)
+        mask = events.get(socket_fd, 0) if socket_fd is not None else 0
+        self._connection.pump(
+            now_ns, readable=bool(mask & selectors.EVENT_READ), writable=bool(mask & selectors.EVENT_WRITE)
+        )
+        self._on_events(now_ns)
+        self._work(now_ns)
+        return [fd for fd in events if fd in self._watched]
+
+    def set_health(self, document: Mapping[str, Any]) -> None:
+        """Replace the node's retained health document."""
+        self._documents.set_state(topic_health(self.node), document, monotonic_ns())
+
+    def set_clock(self, document: Mapping[str, Any]) -> None:
+        """Replace the node's retained clock document."""
+        self._documents.set_state(topic_clock(self.node), document, monotonic_ns())
+
+    def add_event(self, document: Mapping[str, Any]) -> None:
+        """Publish an event; it is kept over reconnects until acknowledged."""
+        self._documents.add_event(topic_event(self.node), document)
+
+    @property
+    def open(self) -> bool:
+        """Whether records can leave now."""
+        return self._link.phase is Phase.OPEN
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counters for metrics and health, in records where not said: queued = acknowledged + spool + dropped."""
+        depth, recovered, latency = self.spool.depth, self.spool.recovered, self.latency_ms.summary()
+        return {
+            **self._counts,
+            "acknowledged": self.spool.acknowledged.records,
+            "acknowledged_batches": self.spool.acknowledged.batches,
+            "dropped": dict(self.spool.dropped),
+            "events_dropped": self._documents.events_dropped,
+            "reconnects": self._link.reconnects,
+            "spool": {
+                "batches": depth.batches,
+                "records": depth.records,
+                "bytes": depth.bytes,
+                "held_bytes": self.spool.held_bytes,
+                "recovered_records": recovered.records,
+                "trouble": self.spool.trouble,
+            },
+            "link": {
+                "phase": self._link.phase.value,
+                "broker": self._mqtt.address,
+                "fault": getattr(self.fault, "kind", type(self.fault).__name__) if self.fault else "",
+                "message": str(self.fault) if self.fault else "",
+                "in_flight": len(self._flow),
+            },
+            "puback_ms": latency.as_dict() if latency is not None else None,
+        }
+
+    def drain(self, deadline_ns: int) -> Depth:
+        """Close the window and send what waits until the deadline, or until the link is down; return what is left."""
+        now_ns = monotonic_ns()
+        for batch in self._batcher.flush():
+            self._enqueue(batch, now_ns)
+        while self.spool.depth.batches and monotonic_ns() < deadline_ns and self._link.phase is not Phase.WAITING:
+            self.step(min(0.05, (deadline_ns - monotonic_ns()) / _NS))
+        return self.spool.depth
+
+    def close(self, deadline_ns: int | None = None) -> Depth:
+        """Drain until the deadline, say goodbye, sync the spool; what is left stays on disk for the next start."""
+        left = self.drain(deadline_ns) if deadline_ns is not None else self.spool.depth
+        for batch in self._batcher.flush():
+            self._enqueue(batch, monotonic_ns())
+        self._connection.close()
+        self._selector.close()
+        self.spool.tick(monotonic_ns())
+        self.spool.close()
+        return left
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, records: NDArray[np.void], now_ns: int) -> None:
+        count = len(records)
+        header = BatchHeader(self.node, self._boot_id, self.epoch, self._batch_number, self._first_record, count)
+        self._batch_number += 1
+        self._first_record += count
+        self._counts["queued"] += count
+        self._counts["queued_batches"] += 1
+        self.spool.append(pack_batch(header, records), count, now_ns)
+
+    def _work(self, now_ns: int) -> None:
+        for batch in self._batcher.due(now_ns):
+            self._enqueue(batch, now_ns)
+        self.spool.tick(now_ns)
+        if self._link.should_dial(now_ns):
+            self._connection.dial()
+        elif self._link.greeting_overdue(now_ns):
+            self._fail(LinkLost(f"broker {self._mqtt.address} did not answer CONNECT", hint="see its log"), now_ns)
+        elif self._flow.overdue(now_ns, self.settings.link.ack_timeout_s):
+            waited = f"{self.settings.link.ack_timeout_s:g} s"
+            self._fail(LinkLost(f"broker {self._mqtt.address} sent no PUBACK for {waited}", hint="see its log"), now_ns)
+        self._send(now_ns)
+        self._send_documents(now_ns)
+        self._register()
+
+    def _send(self, now_ns: int) -> None:
+        while self.open and self.spool.unread and self._flow.may_send(now_ns):
+            entry = self.spool.take()
+            if entry is None or not self._send_one(entry, now_ns):
+                return
+
+    def _send_one(self, entry: Entry, now_ns: int) -> bool:
+        """Send one batch; False when the connection ended."""
+        got = self.spool.read(entry)
+        if got is None:
+            return True
+        header, data = got
+        if header.node != self.node:
+            self.spool.discard(entry, "other_node")
+            return True
+        if not self._connection.fits(self._topic, data):
+            self.spool.discard(entry, "too_large")
+            return True
+        mid = self._connection.publish(self._topic, data)
+        if mid is None:
+            return False
+        self._flow.sent(mid, entry, now_ns)
+        self._counts["sent"] += entry.records
+        self._counts["sent_batches"] += 1
+        return True
+
+    def _send_documents(self, now_ns: int) -> None:
+        while self._link.phase in (Phase.OPEN, Phase.LISTENING):
+            message = self._documents.next(now_ns)
+            if message is None:
+                return
+            mid = self._connection.publish(message.topic, message.payload, retain=True)
+            if mid is None:
+                self._documents.put_back(message)
+                return
+            self._documents.sent(mid, message)
+
+    def _on_dialled(self, now_ns: int) -> None:
+        outcome = self._connection.dialled()
+        if isinstance(outcome, TouchlineError):
+            self._fail(outcome, now_ns)
+        elif outcome:
+            self._link.dialled(now_ns)
+
+    def _on_events(self, now_ns: int) -> None:
+        connection = self._connection
+        if connection.greeting is not None and self._link.phase is Phase.GREETING:
+            self._on_greeting(now_ns)
+        for payload in connection.sink_messages:
+            self._link.sink_heard() if payload else self._link.sink_gone()
+        connection.sink_messages.clear()
+        acks, connection.acks = connection.acks, []
+        for mid, reason in acks:
+            self._on_ack(mid, reason.value, str(reason), now_ns)
+        if connection.lost is not None:
+            self._fail(connection.lost, now_ns)
+
+    def _on_greeting(self, now_ns: int) -> None:
+        greeting = self._connection.greeting
+        assert greeting is not None
+        if greeting.refusal is not None:
+            self._fail(greeting.refusal, now_ns)
+            return
+        waits = self.settings.sink_topic is not None
+        self._link.greeted(now_ns, wait_for_sink=waits)
+        if waits:
+            self._connection.listen()
+        self._flow.reset(greeting.receive_maximum)
+        self._documents.reset(now_ns)
+        if self._link.reconnects:
+            self._counts["resent_batches"] += self.spool.rewind()
+        self.fault = None
+        depth = self.spool.depth
+        _log.info("connected to %s; %d batches wait in the spool", self._mqtt.address, depth.batches)
+
+    def _on_ack(self, mid: int, code: int, text: str, now_ns: int) -> None:
+        sent = self._flow.acknowledged(mid)
+        if sent is None:
+            self._documents.acknowledged(mid)
+            return
+        unheard = code == _NO_SUBSCRIBER
+        self._counts["unheard"] += sent.entry.records if unheard else 0
+        if code >= _REFUSED or (unheard and self.settings.sink_topic is not None):
+            refusal = f"broker {self._mqtt.address} refuses {self._topic}: {text}"
+            self._fail(LinkLost(refusal, hint="correct its ACL, or start the aggregator"), now_ns)
+            return
+        self.latency_ms.add((now_ns - sent.at_ns) / 1e6)
+        self.spool.acknowledge(sent.entry)
+        self._link.progressed()
+
+    def _fail(self, fault: TouchlineError, now_ns: int) -> None:
+        """End the connection for a reason; say it once, not at every attempt."""
+        text = str(fault)
+        if now_ns - self._said.get(text, -_SAY_AGAIN_NS) >= _SAY_AGAIN_NS:
+            level = logging.WARNING if isinstance(fault, BrokerFault) else logging.ERROR
+            _log.log(level, "%s; records wait in the spool", fault)
+            self._said = {t: at for t, at in self._said.items() if now_ns - at < _SAY_AGAIN_NS} | {text: now_ns}
+        self.fault = fault
+        self._link.failed(now_ns)
+        self._unregister()
+        self._connection.drop()
+        self._flow.reset()
+
+    def _register(self) -> None:
+        """Tell the selector which socket to wait for, and whether for writing too."""
+        fd = self._connection.fileno()
+        if fd is None:
+            self._unregister()
+            return
+        wanted = (fd, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._connection.wants_write else 0))
+        if wanted == self._registered:
+            return
+        if self._registered is not None and self._registered[0] == fd:
+            self._selector.modify(fd, wanted[1])
+        else:
+            self._unregister()
+            self._selector.register(*wanted)
+        self._registered = wanted
+
+    def _unregister(self) -> None:
+        if self._registered is not None:
+            self._selector.unregister(self._registered[0])
+            self._registered = None
+
+    def _wait_s(self, now_ns: int, timeout_s: float) -> float:
+        times = [self._batcher.due_ns, self._link.wake_ns, self.spool.wake_ns]
+        if self._link.phase in (Phase.OPEN, Phase.LISTENING):
+            times.append(self._documents.due_ns())
+        if self.open and self.spool.unread and (pace_ns := self._flow.pace_ns(now_ns)):
+            times.append(now_ns + pace_ns)
+        waits = [max(0.0, (at - now_ns) / _NS) for at in times if at is not None]
+        return min([timeout_s, _MAX_WAIT_S, *waits])
+
+
+def _check_identity(mqtt: MqttSettings, node: str) -> None:
+    if mqtt.cert_file is None:
+        return
+    name = certificate_name(mqtt.cert_file)
+    if name != node:
+        raise ConfigError(
+            f"certificate {mqtt.cert_file} is for {name!r}, this node is {node!r}",
+            hint="the broker lets a node publish below its own name only: set node.name, or enrol this node",
+        )
