@@ -10,10 +10,11 @@ from typing import Any, Final
 from aggregator.export import audit
 from aggregator.ingest import Ingest
 from aggregator.rack import Rack
-from aggregator.receive import Receiver, settings_of
+from aggregator.receive import DEFAULT_CLIENT_ID, Receiver
 from aggregator.store import Store
 from aggregator.web.server import PageServer
 from touchline.config import RackConfig
+from touchline.mqtt import settings_of
 from touchline.notify import notify, watchdog_interval_s
 from touchline.timeline import Clock, SystemClock, monotonic_ns
 
@@ -31,7 +32,9 @@ class RackApp:
         self.rack = Rack(config)
         self._store = Store(config.store.path, config.store.synchronous)
         self._ingest = Ingest(config, self.rack, self._store, self._clock)
-        self._receiver = Receiver(settings_of(config), self._ingest.queue, self.rack.link, self._clock, self._say)
+        self._receiver = Receiver(
+            settings_of(config.mqtt, DEFAULT_CLIENT_ID), self._ingest.queue, self.rack.link, self._clock, self._say
+        )
         self._page = PageServer(config.web, self._live, self.status, self.stats, self._audit)
         self._stop = asyncio.Event()
 

@@ -15,35 +15,17 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from aggregator.ingest import Message
 from aggregator.rack import Link
-from touchline.config import RackConfig
 from touchline.mqtt import BrokerClient, MqttSettings, make_client
 from touchline.timeline import Clock, monotonic_ns
 
 SINK_TOPIC: Final = "tl/v1/aggregator/sink"  # retained: a receiver is subscribed, so what is published is kept for it
 TOPICS: Final = ("tl/v1/+/det", "tl/v1/+/health", "tl/v1/+/clock", "tl/v1/+/event")
-_DEFAULT_CLIENT_ID: Final = "touchline-rack"
+DEFAULT_CLIENT_ID: Final = "touchline-rack"
 _SESSION_S: Final = 7 * 86_400  # MQTT 5 only: how long the broker keeps our session while we are away
 _PUT_S: Final = 0.2
 _SUBSCRIPTION_REFUSED: Final = 128
 
 Say = Callable[[str, str, str], None]  # severity, code, text
-
-
-def settings_of(config: RackConfig) -> MqttSettings:
-    """The link settings of a rack configuration; the client id is stable, since the session hangs on it."""
-    mqtt = config.mqtt
-    return MqttSettings(
-        host=mqtt.host,
-        port=mqtt.port,
-        client_id=mqtt.client_id or _DEFAULT_CLIENT_ID,
-        ca_file=mqtt.ca_file,
-        cert_file=mqtt.cert_file,
-        key_file=mqtt.key_file,
-        protocol=mqtt.protocol,
-        connect_timeout_s=mqtt.connect_timeout_s,
-        handshake_timeout_s=mqtt.handshake_timeout_s,
-        keepalive_s=mqtt.keepalive_s,
-    )
 
 
 class Receiver:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from agent.track.config import TrackerConfig
 from agent.track.ground import locate
 from agent.track.tracker import Tracker
-from benchmarks.tracker_sequences import RATE_HZ, F64, I64, Sequence
+from benchmarks.tracker_sequences import F64, I64, RATE_HZ, Sequence
+from touchline.config import TrackSection
 
+TURN_FRAMES = 50
 PEER_NAME = "trackers 2.6.1 ByteTrack"
 
 
@@ -37,7 +40,7 @@ class Scores:
     switches: int
 
 
-def follow(sequence: Sequence, config: TrackerConfig, *, coasted: bool) -> Followed:
+def follow(sequence: Sequence, config: TrackSection, *, coasted: bool) -> Followed:
     """Ours; ``coasted`` keeps the predicted boxes of unseen people, which the peer does not give out."""
     tracker = Tracker(config)
     ids, boxes, errors = [], [], []
@@ -53,7 +56,7 @@ def follow(sequence: Sequence, config: TrackerConfig, *, coasted: bool) -> Follo
     return Followed(ids, boxes, np.concatenate(errors) if errors else np.empty(0))
 
 
-def follow_peer(sequence: Sequence, **settings: float) -> Followed:
+def follow_peer(sequence: Sequence, **settings: Any) -> Followed:
     """ByteTrack of the ``trackers`` package at the sequence's rate."""
     import supervision
     from trackers import ByteTrackTracker
@@ -104,25 +107,38 @@ def score(sequence: Sequence, followed: Followed) -> Scores:
     )  # fmt: skip
 
 
-def time_both(sequence: Sequence, seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Milliseconds of each update, ours and the peer's, taken turn by turn in the same loop.
+def time_both(sequence: Sequence, rounds: int) -> tuple[F64, F64]:
+    """Milliseconds of each update, ours and the peer's, in turns of two seconds of play.
 
     Both get what they need ready-made: ours ground positions (the calibration's work), the peer its detection object.
-    Frame times carry a camera's jitter of 20 us, so no step repeats exactly.
+    Frame times carry a camera's jitter of 20 us, so that hardly a step repeats. The first second of each round is left
+    out. The garbage collector is told to leave what exists alone, as the agent does.
     """
     import supervision
     from trackers import ByteTrackTracker
 
-    jitter = np.random.default_rng(seed).normal(0.0, 20e-6, len(sequence.found))
-    ours, peer = Tracker(), ByteTrackTracker(frame_rate=RATE_HZ)
-    our_ms, peer_ms = [], []
-    for frame, found in enumerate(sequence.found):
-        located = locate(found, sequence.ground)
-        detections = supervision.Detections(xyxy=found.boxes, confidence=found.scores, class_id=found.classes)
-        start = time.perf_counter()
-        ours.update(frame / RATE_HZ + float(jitter[frame]), located)
-        middle = time.perf_counter()
-        peer.update(detections)
-        our_ms.append(1e3 * (middle - start))
-        peer_ms.append(1e3 * (time.perf_counter() - middle))
-    return np.array(our_ms[25:]), np.array(peer_ms[25:])
+    jitter = np.random.default_rng(7).normal(0.0, 20e-6, len(sequence.found))
+    times = [frame / RATE_HZ + float(jitter[frame]) for frame in range(len(sequence.found))]
+    located = [locate(found, sequence.ground) for found in sequence.found]
+    detections = [
+        supervision.Detections(xyxy=found.boxes, confidence=found.scores, class_id=found.classes)
+        for found in sequence.found
+    ]
+    our_ms: list[float] = []
+    peer_ms: list[float] = []
+    gc.freeze()
+    for _ in range(rounds):
+        ours, peer = Tracker(), ByteTrackTracker(frame_rate=RATE_HZ)
+        for turn in range(0, len(times), TURN_FRAMES):
+            frames = range(turn, min(turn + TURN_FRAMES, len(times)))
+            our_ms += [_spent_ms(ours.update, times[f], located[f]) for f in frames]
+            peer_ms += [_spent_ms(peer.update, detections[f]) for f in frames]
+    gc.unfreeze()
+    late = np.arange(len(our_ms)) % len(times) >= RATE_HZ
+    return np.array(our_ms)[late], np.array(peer_ms)[late]
+
+
+def _spent_ms(step: Callable[..., object], *arguments: object) -> float:
+    start = time.perf_counter()
+    step(*arguments)
+    return 1e3 * (time.perf_counter() - start)

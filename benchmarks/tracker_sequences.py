@@ -77,8 +77,11 @@ def play(rng: np.random.Generator, people: int, frames: int) -> F64:
     return out
 
 
-def simulated(seed: int, people: int = 25, frames: int = 500, miss: float = 0.10) -> Sequence:
-    """People with bounded accelerations seen by a noisy detector: misses, low scores, false boxes, hidden legs."""
+def simulated(seed: int, people: int = 25, frames: int = 500, *, miss: float = 0.10, harsh: bool = True) -> Sequence:
+    """People with bounded accelerations seen by a noisy detector: misses, low scores, false boxes, hidden legs.
+
+    Without ``harsh`` everybody not missed is found with a high score, and nothing else is.
+    """
     rng = np.random.default_rng(seed)
     camera = simulated_camera()
     places = play(rng, people, frames)
@@ -91,7 +94,7 @@ def simulated(seed: int, people: int = 25, frames: int = 500, miss: float = 0.10
         height = feet[:, 1] - heads[:, 1]
         width = height * (0.40 + 0.07 * np.sin(phase + 2.0 * np.pi * 2.5 * frame / RATE_HZ))
         true = np.column_stack((feet[:, 0] - width / 2, heads[:, 1], feet[:, 0] + width / 2, feet[:, 1]))
-        found.append(_detect(rng, true, miss))
+        found.append(_detect(rng, true, miss, harsh))
         inside = (true[:, 0] > 0) & (true[:, 2] < 1280) & (true[:, 1] > 0) & (true[:, 3] < 720)
         ids.append(np.flatnonzero(inside))
         boxes.append(true[inside])
@@ -109,18 +112,18 @@ def hidden_share(boxes: F64) -> F64:
     return np.asarray((shared * nearer).max(axis=1) / area)
 
 
-def _detect(rng: np.random.Generator, true: F64, miss: float) -> People:
+def _detect(rng: np.random.Generator, true: F64, miss: float, harsh: bool) -> People:
     count = len(true)
     height = true[:, 3] - true[:, 1]
     noisy = true + rng.normal(0.0, 1.0, (count, 4)) * (0.6 + 0.02 * height)[:, None]
-    hidden = hidden_share(true)
+    hidden = hidden_share(true) * harsh
     part, most = (hidden > 0.35) & (hidden <= 0.7), hidden > 0.7
     noisy[part, 3] -= rng.uniform(0.0, 0.35, count)[part] * height[part]
     lost = rng.random(count) < np.where(most, 0.9, np.where(part, 0.4, miss))
-    weak = part | most | (rng.random(count) < 0.12)
+    weak = part | most | (rng.random(count) < 0.12 * harsh)
     scores = np.where(weak, rng.uniform(0.15, 0.6, count), rng.uniform(0.62, 0.95, count))
     seen = ~lost & (noisy[:, 0] > 0) & (noisy[:, 2] < 1280) & (noisy[:, 1] > 0) & (noisy[:, 3] < 720)
-    return _with_false(rng, noisy[seen], scores[seen], 0.8)
+    return _with_false(rng, noisy[seen], scores[seen], 0.8 * harsh)
 
 
 def _with_false(rng: np.random.Generator, boxes: F64, scores: F64, rate: float) -> People:
@@ -140,7 +143,7 @@ def _with_false(rng: np.random.Generator, boxes: F64, scores: F64, rate: float) 
 
 
 def degraded(name: str, ground: GroundProjector, linked: list[tuple[I64, F64]], seed: int) -> Sequence:
-    """Linked real boxes as truth, and the same boxes made worse as detections: drops, jitter, low scores, false boxes."""
+    """Linked real boxes as truth; the same made worse as detections: drops, jitter, low scores, false boxes."""
     rng = np.random.default_rng(seed)
     found = []
     for _, boxes in linked:

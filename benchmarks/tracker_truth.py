@@ -137,7 +137,7 @@ def _frames(frames: list[F64], chains: list[list[tuple[int, int]]]) -> list[tupl
     ids: list[list[int]] = [[] for _ in frames]
     boxes: list[list[F64]] = [[] for _ in frames]
     for identity, chain in enumerate(chains):
-        for (f1, i1), (f2, i2) in zip(chain, chain[1:] + [chain[-1]], strict=True):
+        for (f1, i1), (f2, i2) in zip(chain, [*chain[1:], chain[-1]], strict=True):
             ids[f1].append(identity)
             boxes[f1].append(frames[f1][i1])
             if 1 < f2 - f1 <= FILL_FRAMES:
@@ -145,6 +145,4 @@ def _frames(frames: list[F64], chains: list[list[tuple[int, int]]]) -> list[tupl
                     share = (between - f1) / (f2 - f1)
                     ids[between].append(identity)
                     boxes[between].append((1 - share) * frames[f1][i1] + share * frames[f2][i2])
-    return [
-        (np.array(i, dtype=np.int64), np.array(b).reshape(-1, 4)) for i, b in zip(ids, boxes, strict=True)
-    ]
+    return [(np.array(i, dtype=np.int64), np.array(b).reshape(-1, 4)) for i, b in zip(ids, boxes, strict=True)]

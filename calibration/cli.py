@@ -44,7 +44,13 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
 
 @click.group()
 def calibrate() -> None:
-    """Camera calibration: pixels to metres."""
+    """Camera calibration: pixels to metres.
+
+    \b
+    Examples:
+      touchline calibrate camera --landmarks left_landmarks.xml --out left.json
+      touchline calibrate camera --landmarks left.xml --checkerboards boards --board 9x5 --out left.json
+    """
 
 
 @dataclass(frozen=True)

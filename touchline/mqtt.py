@@ -21,6 +21,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from touchline.config import MqttSection
 from touchline.errors import ConfigError
 from touchline.mqtt_errors import (
     BrokerFault,
@@ -68,6 +69,12 @@ class MqttSettings:
     def address(self) -> str:
         """``host:port`` for messages."""
         return f"{self.host}:{self.port}"
+
+
+def settings_of(section: MqttSection, client_id: str) -> MqttSettings:
+    """The settings of a configuration's ``[mqtt]``; ``client_id`` where that names none."""
+    fields = section.model_dump()
+    return MqttSettings(**{**fields, "client_id": section.client_id or client_id})
 
 
 class _Socket(ssl.SSLSocket):

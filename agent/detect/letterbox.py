@@ -25,8 +25,7 @@ class Letterbox:
         self.source_size_px = source_size_px
         self.input_size_px = input_size_px
         self.plan = plan_letterbox(source_size_px, input_size_px)
-        width = max(1, round(source_size_px[0] * self.plan.scale))
-        height = max(1, round(source_size_px[1] * self.plan.scale))
+        width, height = self.plan.placed_size_px
         left, top = int(self.plan.pad_x_px), int(self.plan.pad_y_px)
         self._inner_px = (width, height)
         self._method = cv2.INTER_AREA if self.plan.scale < 1 else cv2.INTER_LINEAR

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from touchline.timeline import utc_s
+
 _CLOCK_SLACK: Final = timedelta(minutes=5)  # a peer whose clock is a little behind still finds the certificate valid
 
 
@@ -85,8 +87,9 @@ class LocalCa:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, valid_days: float
 ) -> x509.CertificateBuilder:
-    end = datetime.now(timezone.utc) + timedelta(days=valid_days)
-    start = min(datetime.now(timezone.utc), end - timedelta(days=1)) - _CLOCK_SLACK
+    now = datetime.fromtimestamp(utc_s(), timezone.utc)
+    end = now + timedelta(days=valid_days)
+    start = min(now, end - timedelta(days=1)) - _CLOCK_SLACK
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

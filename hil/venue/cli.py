@@ -17,7 +17,13 @@ from touchline.shell import emit, json_option
 
 @click.group()
 def venue() -> None:
-    """The simulated venue: a rendered match with known truth."""
+    """The simulated venue: a rendered match with known truth.
+
+    \b
+    Examples:
+      touchline hil venue render --out frame.png --camera right --t 12.5 --boxes
+      touchline hil venue dataset --out frames --frames 400 --seed 1
+    """
 
 
 @venue.command()

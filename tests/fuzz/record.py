@@ -1,6 +1,6 @@
 """Fuzz the batch parser: whatever the bytes, the answer is a batch or a RecordError. ``--help`` tells the rest.
 
-Half of the inputs get a true magic, layout hash and CRC put back in, because a checksum stops plain mutation at the door.
+Half of the inputs get a true magic, layout hash and CRC put back in: a checksum stops plain mutation at the door.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from touchline.cli import COMMANDS, touchline
 def commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
     if not isinstance(group, click.Group):
         return [(path, group)]
-    found = [(path, group)] if path else []
+    found: list[tuple[tuple[str, ...], click.Command]] = [(path, group)] if path else []
     for name in group.list_commands(click.Context(group)):
         sub = group.get_command(click.Context(group), name)
         assert sub is not None, name

@@ -97,7 +97,7 @@ def test_a_torn_pattern_frame_is_recognised():
     draw(memoryview(other), 6)
     frame[2048:] = other[2048:]
     with pytest.raises(InputError, match="begins with 5 and ends with 6"):
-        read_mark(frame)
+        read_mark(bytes(frame))
 
 
 def test_backends_are_found_by_entry_point():

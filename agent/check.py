@@ -1,0 +1,149 @@
+"""``touchline agent check``: everything that can be known before the first frame, each finding with its fix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.camera.port import PixelFormat, frame_bytes
+from agent.camera.registry import open_camera
+from agent.detect.build import DEFAULT_MODEL
+from agent.detect.onnx_engine import OnnxEngine
+from agent.ring import Ring, RingSpec
+from agent.view import view_of
+from calibration.camera_model import CameraCalibration
+from touchline.config import CameraSection, NodeConfig
+from touchline.errors import ResourceError, TouchlineError
+from touchline.mqtt import make_client, settings_of
+from touchline.mqtt_errors import CertificateExpired, LinkLost
+from touchline.timeline import SystemClock, monotonic_ns, utc_s
+from touchline.units import format_bytes
+
+_ANSWER_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One checked thing. ``exit_code`` is 0 when it is good."""
+
+    what: str
+    detail: str
+    fix: str = ""
+    exit_code: int = 0
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong with it."""
+        return self.exit_code == 0
+
+
+def check_node(config: NodeConfig, *, connect: bool = False) -> Iterator[Finding]:
+    """Yield a finding for each part of a node's configuration; opens what it names, changes nothing.
+
+    ``connect``: also ask the broker whether it lets this node in.
+    """
+    for camera in config.camera:
+        yield _judge(f"camera {camera.number}: source", partial(_source, camera))
+        yield _judge(f"camera {camera.number}: calibration", partial(_calibration, camera))
+        yield _judge(f"camera {camera.number}: ring", partial(_ring, config, camera))
+    yield _judge("detector", partial(_model, config))
+    yield _judge("spool", partial(_writable, config.publish.spool_dir, config.publish.spool_max_bytes))
+    yield _judge("mqtt", partial(_certificates, config))
+    if connect:
+        yield _judge("broker", partial(_broker, config))
+
+
+def _judge(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, check())
+    except TouchlineError as error:
+        return Finding(what, error.message, error.hint, error.exit_code)
+
+
+def _source(section: CameraSection) -> str:
+    camera = open_camera(section, SystemClock())
+    try:
+        camera.open()
+        info = camera.info()
+    finally:
+        camera.close()
+    return f"{info.source}, {info.width_px}x{info.height_px} {info.pixel_format.value}, {info.rate_hz:g} frames/s"
+
+
+def _calibration(section: CameraSection) -> str:
+    calibration = CameraCalibration.load(section.calibration)
+    width, height = calibration.image_size_px
+    view_of(calibration, section)
+    quality = calibration.quality
+    rms = "unknown" if quality is None else f"{quality.rms_m:.2f} m over {quality.used} landmarks"
+    return f"{width}x{height}, pitch {calibration.pitch_m[0]:g}x{calibration.pitch_m[1]:g} m, RMS {rms}"
+
+
+def _ring(config: NodeConfig, section: CameraSection) -> str:
+    size = frame_bytes(section.width_px, section.height_px, PixelFormat(section.pixel_format))
+    spec = RingSpec(config.ring.slots, size, guard_slots=config.ring.guard_slots)
+    ring = Ring.create(spec, lock=config.ring.lock, hugepages=config.ring.hugepages)
+    try:
+        return ring.describe(section.rate_hz)
+    finally:
+        ring.close()
+
+
+def _model(config: NodeConfig) -> str:
+    path = config.detect.model or DEFAULT_MODEL
+    info = OnnxEngine(path, threads=config.detect.threads, allow_large=config.detect.allow_large_model).load()
+    width, height = info.input_size_px
+    size = format_bytes(info.model_bytes)
+    return f"{path.name}, {width}x{height}, {len(info.classes)} classes, {size}, loaded in {info.load_ms:.0f} ms"
+
+
+def _writable(folder: Path, needed: int) -> str:
+    nearest = folder
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not os.access(nearest, os.W_OK):
+        raise ResourceError(f"{folder} cannot be written", hint="give the agent's user this folder")
+    free = os.statvfs(nearest).f_bavail * os.statvfs(nearest).f_frsize
+    if free < needed:
+        raise ResourceError(
+            f"{folder} has {format_bytes(free)} free, publish.spool_max is {format_bytes(needed)}",
+            hint="free space or lower publish.spool_max",
+        )
+    return f"{folder}, {format_bytes(needed)} of {format_bytes(free)} free"
+
+
+def _certificates(config: NodeConfig) -> str:
+    make_client(settings_of(config.mqtt, config.node.name))  # raises ConfigError for files that are missing or no pair
+    mqtt = config.mqtt
+    certificate = x509.load_pem_x509_certificate(mqtt.cert_file.read_bytes())
+    until = certificate.not_valid_after_utc
+    if until.timestamp() < utc_s():
+        raise CertificateExpired(f"{mqtt.cert_file} has expired on {until:%Y-%m-%d}", hint="renew the certificate")
+    return f"{mqtt.host}:{mqtt.port}, MQTT {mqtt.protocol}, certificate {mqtt.cert_file.name} until {until:%Y-%m-%d}"
+
+
+def _broker(config: NodeConfig) -> str:
+    """Connect as the agent would, with a client id of its own so that a running agent keeps its session."""
+    settings = replace(settings_of(config.mqtt, config.node.name), client_id=f"{config.node.name}-check")
+    client = make_client(settings)
+    answers: list[ReasonCode] = []
+    client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.append(reason)
+    client.dial()
+    deadline_ns = monotonic_ns() + int(_ANSWER_S * 1e9)
+    while not answers and monotonic_ns() < deadline_ns:
+        if client.loop(0.1) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise client.lost(greeted=False)
+    if not answers:
+        raise LinkLost(f"broker {settings.address} did not answer CONNECT within {_ANSWER_S:g} s", hint="see its log")
+    if answers[0].is_failure:
+        raise client.refused(answers[0])
+    client.disconnect()
+    return f"{settings.address} accepts {config.node.name}"

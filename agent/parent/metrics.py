@@ -1,0 +1,100 @@
+"""``/metrics`` for Prometheus, made from the same node view as the health document."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from agent.parent.health import NodeView
+from touchline.errors import ResourceError
+
+_FRAMES = {"captured": "landed in the ring", "processed": "went through the detector"}
+_RECORDS = {
+    "records": "handed to the publisher",
+    "queued": "spooled",
+    "sent": "sent to the broker, repeats included",
+    "acknowledged": "acknowledged by the broker",
+}
+
+
+class NodeCollector:
+    """Turns the present node view into metric families whenever it is asked."""
+
+    def __init__(self, view: Callable[[], NodeView | None]) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family; none before the first view."""
+        view = self._view()
+        if view is None:
+            return
+        yield from _stage_families(view)
+        yield from _counter_families(view)
+        yield from _gauge_families(view)
+
+
+def _stage_families(view: NodeView) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "touchline_stage_ms", "latency of a stage over its last frames, ms", labels=["process", "stage", "quantile"]
+    )
+    count = CounterMetricFamily("touchline_stage", "frames that passed a stage", labels=["process", "stage"])
+    for child in view.children:
+        for stage, one in child.stages().items():
+            count.add_metric([child.name, stage], one["count"])
+            for quantile in ("p50", "p99", "max"):
+                family.add_metric([child.name, stage, quantile], one[quantile])
+    yield family
+    yield count
+
+
+def _counter_families(view: NodeView) -> Iterator[Metric]:
+    frames = CounterMetricFamily("touchline_frames", "frames by what became of them", labels=["process", "what"])
+    records = CounterMetricFamily("touchline_records", "records by what became of them", labels=["process", "what"])
+    dropped = CounterMetricFamily("touchline_dropped", "losses by reason", labels=["process", "reason"])
+    restarts = CounterMetricFamily("touchline_restarts", "restarts of a child", labels=["process"])
+    for child in view.children:
+        restarts.add_metric([child.name], child.budget.total)
+        for name, value in child.counters().items():
+            if name in _FRAMES:
+                frames.add_metric([child.name, name], value)
+            elif name in _RECORDS:
+                records.add_metric([child.name, name], value)
+            elif name.startswith("dropped_"):
+                dropped.add_metric([child.name, name.removeprefix("dropped_")], value)
+    yield from (frames, records, dropped, restarts)
+
+
+def _gauge_families(view: NodeView) -> Iterator[Metric]:
+    spool = GaugeMetricFamily("touchline_spool", "what waits in the spool", labels=["unit"])
+    for unit, value in view.said("spool").items():
+        if isinstance(value, int | float):
+            spool.add_metric([unit], value)
+    yield spool
+    rate = GaugeMetricFamily("touchline_camera_fps", "frames per second landed", labels=["camera"])
+    lag = GaugeMetricFamily("touchline_ring_lag_frames", "frames waiting for the reader", labels=["camera", "reader"])
+    for camera, fps in view.rates.items():
+        rate.add_metric([str(camera)], fps)
+    for camera, ledger in view.ledgers.items():
+        for place, reader in enumerate(ledger.readers):
+            lag.add_metric([str(camera), str(place)], reader.lag)
+    yield from (rate, lag)
+    yield GaugeMetricFamily("touchline_clock_bound_ns", "bound of the clock's error, ns", value=view.clock.bound_ns)
+    yield GaugeMetricFamily("touchline_up", "1 while the agent runs", value=1 if view.state == "running" else 0)
+
+
+def serve_metrics(bind: str, port: int, view: Callable[[], NodeView | None]) -> WSGIServer:
+    """Serve ``/metrics`` from a thread of its own. Raises ResourceError when the port cannot be had."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(NodeCollector(view))
+    try:
+        server, _thread = start_http_server(port, bind, registry)
+    except (OSError, socket.gaierror) as error:
+        raise ResourceError(
+            f"metrics.port {port} on {bind} cannot be used: {error.strerror}",
+            hint="free it, or set metrics.port to another one (0 takes any)",
+        ) from error
+    return server

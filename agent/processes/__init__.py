@@ -1,0 +1,1 @@
+"""The agent's children: one capture and one inference process per camera, one publisher."""

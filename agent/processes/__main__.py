@@ -1,0 +1,40 @@
+"""``python -m agent.processes SPEC PARENT_PID``: entry of every child; started by the agent, not by people."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import Final
+
+from agent import control
+from agent.processes.child import Child, prepare
+from agent.processes.spec import ChildSpec, Role
+from touchline.errors import TouchlineError
+
+_JOBS: Final = {
+    Role.CAPTURE: ("agent.processes.capture", "run_capture"),
+    Role.INFERENCE: ("agent.processes.inference", "run_inference"),
+    Role.PUBLISHER: ("agent.processes.publisher", "run_publisher"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one child's job; its failure goes to the parent in words and out as an exit code."""
+    spec = ChildSpec.from_text(argv[0])
+    logging.basicConfig(level=logging.INFO, format=f"{spec.name}: %(message)s", stream=sys.stderr)
+    child: Child | None = None
+    try:
+        child = prepare(spec, int(argv[1]))
+        module, function = _JOBS[spec.role]
+        getattr(importlib.import_module(module), function)(child)
+    except TouchlineError as error:
+        logging.getLogger(spec.name).error("%s", error)
+        if child is not None:
+            control.send(child.control, {"type": "failed", "message": error.message, "hint": error.hint})
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,160 @@
+"""The inference process of one camera: ring, detector, tracker, records, and on to the publisher."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.camera.port import PixelFormat, frame_bytes
+from agent.detect.build import open_detector
+from agent.detect.detector import Detector
+from agent.detect.pixels import to_rgb
+from agent.detect.types import Detections
+from agent.processes.child import Child
+from agent.records import FrameContext, records_of
+from agent.ring import RingFrame, RingReader, WriterGone
+from agent.track.ground import GroundProjector, locate
+from agent.track.tracker import Tracker
+from agent.view import view_of
+from calibration.camera_model import CameraCalibration
+from touchline.config import CameraSection
+from touchline.timeline import Clock, SystemClock, monotonic_ns
+
+_WAIT_S: Final = 0.1
+
+
+@dataclass
+class Pipeline:
+    """Everything between a picture and its records, without the ring and the link: pure but for the engine.
+
+    ``clock_bound_limit_ns``: stamps with a larger bound lose their flag.
+    """
+
+    camera: CameraSection
+    detector: Detector
+    tracker: Tracker
+    ground: GroundProjector
+    sigma_px: float
+    sigma_share: float
+    clock_bound_limit_ns: int
+    _rgb: NDArray[np.uint8] | None = None
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """How the camera's bytes are to be read."""
+        return PixelFormat(self.camera.pixel_format)
+
+    def place(self, pixels: memoryview) -> None:
+        """Put one frame, given as its slot's bytes, before the engine; the slot is free afterwards."""
+        width_px, height_px, kind = self.camera.width_px, self.camera.height_px, self.pixel_format
+        reusable = None if kind is PixelFormat.RGB24 else self._rgb  # rgb24 is looked at in place, in the ring
+        self._rgb = to_rgb(pixels[: frame_bytes(width_px, height_px, kind)], width_px, height_px, kind, reusable)
+        self.detector.place(self._rgb)
+
+    def follow(self, detections: Detections, frame: RingFrame) -> tuple[NDArray[np.void], int]:
+        """Detections to records: ground position, tracking, packing; also how many tracks were not finite."""
+        located = locate(detections, self.ground, sigma_px=self.sigma_px, sigma_share=self.sigma_share)
+        tracks = self.tracker.update(frame.stamp.ptp_ns / 1e9, located)
+        context = FrameContext(self.camera.number, frame.sequence, frame.stamp, self.clock_bound_limit_ns)
+        return records_of(tracks, context)
+
+
+def build_pipeline(child: Child) -> Pipeline:
+    """Load model and calibration; raises ConfigError or InputError naming what is wrong with them."""
+    config, camera = child.config, child.camera
+    calibration = CameraCalibration.load(Path(camera.calibration))
+    detect = config.detect
+    detector = open_detector(
+        detect.model,
+        threads=detect.threads,
+        spin=False,
+        score_threshold=detect.score_threshold,
+        iou_threshold=detect.iou_threshold,
+        allow_large=detect.allow_large_model,
+    )
+    return Pipeline(
+        camera=camera,
+        detector=detector,
+        tracker=Tracker(config.track),
+        ground=view_of(calibration, camera),
+        sigma_px=config.track.sigma_px,
+        sigma_share=config.track.sigma_share,
+        clock_bound_limit_ns=int(config.clock.bound_limit_us * 1000),
+    )
+
+
+def run_inference(child: Child) -> None:
+    """Work through the ring until its writer closes it in good order; a dead writer is waited for."""
+    pipeline = build_pipeline(child)
+    ring = child.ring()
+    reader = RingReader(ring, 0)
+    assert child.spec.link_fd is not None
+    link = socket.socket(fileno=child.spec.link_fd)
+    info = pipeline.detector.info
+    child.ready(engine={"name": info.name, "load_ms": info.load_ms, "model_bytes": info.model_bytes})
+    work = _Work(child, pipeline, link)
+    try:
+        while work.step(reader):
+            child.tick()
+    finally:
+        child.report()
+        reader.close()
+
+
+class _Work:
+    """One frame at a time, with the books."""
+
+    def __init__(self, child: Child, pipeline: Pipeline, link: socket.socket) -> None:
+        self._child, self._pipeline, self._link = child, pipeline, link
+        self._clock: Clock = SystemClock()
+        self._max_lag_ns = int(child.config.detect.max_lag_ms * 1e6)
+        self._lagging = False
+
+    def step(self, reader: RingReader) -> bool:
+        """Handle the next frame, if one comes; False when there will be none."""
+        try:
+            frame = reader.next(_WAIT_S, newest=self._lagging)
+        except WriterGone as gone:
+            self._child.count("writer_gone")
+            return not gone.orderly
+        if frame is None:
+            return not self._child.stopping
+        lag_ns = self._clock.now().ptp_ns - frame.stamp.ptp_ns
+        self._lagging = bool(self._max_lag_ns) and lag_ns > self._max_lag_ns
+        self._child.count("dropped_ring", frame.skipped_before)
+        self._handle(frame)
+        return True
+
+    def _handle(self, frame: RingFrame) -> None:
+        child, pipeline = self._child, self._pipeline
+        picked_ns = monotonic_ns()
+        child.took("ring", (picked_ns - frame.landed_monotonic_ns) / 1e6)
+        pipeline.place(frame.payload)
+        if not frame.still_valid():
+            child.count("dropped_late")
+            return
+        detections = pipeline.detector.find()
+        detected_ns = monotonic_ns()
+        records, not_finite = pipeline.follow(detections, frame)
+        child.took("track", (monotonic_ns() - detected_ns) / 1e6)
+        for stage in ("letterbox", "infer", "decode"):
+            child.took(stage, getattr(pipeline.detector.timings, f"{stage}_ms"))
+        child.count("processed")
+        child.count("dropped_not_finite", not_finite)
+        child.counters["detections_not_finite"] = pipeline.detector.non_finite
+        if len(records):
+            self._send(records)
+        child.took("exposure_to_link", (self._clock.now().ptp_ns - frame.stamp.ptp_ns) / 1e6)
+
+    def _send(self, records: NDArray[np.void]) -> None:
+        try:
+            self._link.send(records.tobytes(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except (BlockingIOError, ConnectionError):  # the publisher is down or far behind: counted, never waited for
+            self._child.count("dropped_link", len(records))
+        else:
+            self._child.count("records", len(records))

@@ -1,0 +1,180 @@
+"""A node for system tests: pattern or video camera, a model that always sees the same people, real calibration."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from hil.rack.pki import Identity
+from hil.venue.optics import site_camera
+from tests.agent.detect.stand_in import save
+from touchline.timeline import monotonic_ns, sleep_until
+
+SIZE_PX = (320, 192)
+STANDING_M = np.array([[x, y] for x in (8.0, 20.0, 32.0, 44.0) for y in (12.0, 30.0)])
+NAME = "node-t"
+
+
+def people_model(path: Path) -> Path:
+    """A model that finds one person at each place of STANDING_M, whatever the picture shows."""
+    camera = site_camera("left", SIZE_PX)
+    feet = camera.pixels_from_pitch(np.column_stack([STANDING_M, np.zeros(len(STANDING_M))]))
+    heads = camera.pixels_from_pitch(np.column_stack([STANDING_M, np.full(len(STANDING_M), 1.8)]))
+    height = feet[:, 1] - heads[:, 1]
+    rows = np.zeros((1, 5, 64), np.float32)
+    count = len(feet)
+    rows[0, :4, :count] = np.stack([feet[:, 0], feet[:, 1] - height / 2, height * 0.4, height])
+    rows[0, 4, :count] = 0.9
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
+            helper.make_node("Add", ["zero", "people"], ["output0"]),
+        ],
+        "people",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIZE_PX[1], SIZE_PX[0]])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 5, 64])],
+        [
+            numpy_helper.from_array(np.zeros((), np.float32), "nothing"),
+            numpy_helper.from_array(rows, "people"),
+        ],
+    )
+    return save(graph, path, {"names": "{0: 'person'}"})
+
+
+class Node:
+    """One agent under test: writes its configuration, runs the real program, ends it by pid."""
+
+    def __init__(self, folder: Path, broker_port: int, identity: Identity, cameras: int = 1) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        site_camera("left", SIZE_PX).save(folder / "left.json")
+        self.text = _configuration(folder, people_model(folder / "people.onnx"), broker_port, identity, cameras)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def config(self) -> Path:
+        """Its configuration file, as the text stands now."""
+        path = self.folder / "node.toml"
+        path.write_text(self.text)
+        return path
+
+    def edit(self, old: str, new: str) -> None:
+        """Change the configuration."""
+        assert old in self.text, old
+        self.text = self.text.replace(old, new)
+
+    def start(self) -> None:
+        """Run it."""
+        argv = [sys.executable, "-m", "touchline.cli", "agent", "run", "--config", str(self.config)]
+        with (self.folder / "agent.log").open("ab") as log:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        """All it said."""
+        return (self.folder / "agent.log").read_text()
+
+    def status(self) -> dict[str, Any]:
+        """Its status file; empty before the first."""
+        try:
+            status = json.loads((self.folder / "run" / "agent-status.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        assert isinstance(status, dict)
+        return status
+
+    def child_pid(self, name: str) -> int:
+        """Process id of a child that runs now."""
+        pid = self.status()["children"][name]["pid"]
+        assert isinstance(pid, int)
+        return pid
+
+    def kill(self) -> None:
+        """SIGKILL the parent."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def end(self, timeout_s: float = 20.0) -> int:
+        """SIGTERM and its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float = 30.0) -> int:
+        """Its exit code once it has ended by itself."""
+        assert self.process is not None
+        return self.process.wait(timeout_s)
+
+    def close(self) -> None:
+        """Make sure that it is gone."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def wait_for(condition: Callable[[], bool], what: str, node: Node, timeout_s: float = 30.0) -> None:
+    """Wait for a condition with a deadline; the agent's log is in the failure."""
+    deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
+    while not condition():
+        assert monotonic_ns() < deadline_ns, f"timed out waiting for {what}; log:\n{node.log}\nstatus: {node.status()}"
+        sleep_until(monotonic_ns() + 20_000_000)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def _configuration(folder: Path, model: Path, broker_port: int, identity: Identity, cameras: int) -> str:
+    camera = """
+[[camera]]
+number = {number}
+source = "pattern"
+width_px = {width}
+height_px = {height}
+pixel_format = "gray8"
+rate_hz = 50.0
+calibration = "left.json"
+[camera.options]
+"""
+    width, height = SIZE_PX
+    parts = [f'[node]\nname = "{NAME}"\nrun_dir = "run"\n']
+    parts += [camera.format(number=number, width=width, height=height) for number in range(1, cameras + 1)]
+    parts.append(
+        f"""
+[ring]
+slots = 16
+lock = "off"
+[detect]
+model = "{model}"
+[publish]
+spool_dir = "spool"
+spool_max = "64MiB"
+wait_for_sink = false
+[mqtt]
+host = "127.0.0.1"
+port = {broker_port}
+ca_file = "{identity.ca_file}"
+cert_file = "{identity.cert_file}"
+key_file = "{identity.key_file}"
+[metrics]
+port = 0
+[process]
+drain_s = 10.0
+"""
+    )
+    return "".join(parts)

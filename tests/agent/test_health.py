@@ -1,0 +1,88 @@
+"""The node's picture of itself: totals over lives, worst stage, drops by reason, metrics from the same view."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from agent.parent.children import ChildHandle
+from agent.parent.health import NodeView, Rates
+from agent.parent.metrics import NodeCollector
+from agent.processes.spec import ChildSpec, Role
+from agent.ring import ReaderLedger, RingLedger
+from agent.supervise import RestartBudget
+from touchline.timeline import ClockState, Stamp
+
+
+def child(
+    role: Role, camera: int | None, report: dict[str, object], carried: dict[str, int] | None = None
+) -> ChildHandle:
+    spec = ChildSpec(role, "node.toml", -1, "00" * 16, camera)
+    return ChildHandle(spec, (), RestartBudget(5, 60), report=report, carried=carried or {})
+
+
+def view() -> NodeView:
+    summary = {"count": 10, "p50": 1.0, "p99": 2.0, "max": 3.0}
+    slower = {"count": 8, "p50": 4.0, "p99": 5.0, "max": 6.0}
+    children = [
+        child(Role.CAPTURE, 0, {"counters": {"captured": 10, "dropped_camera": 2}}, {"captured": 5}),
+        child(Role.INFERENCE, 0, {"counters": {"processed": 9, "dropped_ring": 1}, "stages": {"infer": summary}}),
+        child(Role.INFERENCE, 1, {"counters": {"processed": 8}, "stages": {"infer": slower}}),
+        child(Role.PUBLISHER, None, {"counters": {"queued": 7}, "spool": {"records": 3, "trouble": ""}}),
+    ]
+    place = ReaderLedger(handed=9, skipped=1, late=0, abandoned=0, overruns=0, lag=4, lives=1, pid=1)
+    ledger = RingLedger(10, 2, 0, 1, 1, True, (place,))
+    stamp = Stamp(10**18, 500, 0, ClockState.UNLOCKED)
+    return NodeView("n", 1, "00", "running", "", stamp, children, {1: ledger}, {1: 25.0})
+
+
+def test_totals_never_go_back_over_a_restart():
+    assert view().total("captured") == 15
+
+
+def test_drops_are_summed_by_reason_and_zero_is_not_a_drop():
+    assert view().drops() == {"camera": 2, "ring": 1}
+
+
+def test_a_stage_shows_its_worst_camera():
+    assert view().stages()["infer"] == {"count": 10, "p50": 4.0, "p99": 5.0, "max": 6.0}
+
+
+def test_the_document_is_complete():
+    document = view().document()
+    assert document["spool"] == {"records": 3, "trouble": ""}
+    assert document["queued"] == 7
+    assert set(document["children"]) == {"capture0", "inference0", "inference1", "publisher"}
+
+
+def test_rates_need_two_looks():
+    rates = Rates()
+    rates.look(1, 100, 0)
+    assert rates.fps == {}
+    rates.look(1, 150, 2_000_000_000)
+    assert rates.fps == {1: 25.0}
+
+
+def test_metrics_show_each_process():
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(view))
+    page = generate_latest(registry).decode()
+    for line in (
+        'touchline_stage_ms{process="inference1",quantile="p50",stage="infer"} 4.0',
+        'touchline_frames_total{process="capture0",what="captured"} 15.0',
+        'touchline_dropped_total{process="inference0",reason="ring"} 1.0',
+        'touchline_ring_lag_frames{camera="1",reader="0"} 4.0',
+        "touchline_clock_bound_ns 500.0",
+    ):
+        assert line in page
+
+
+def test_metrics_before_the_first_view_are_empty():
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(lambda: None))
+    assert b"touchline" not in generate_latest(registry)
+
+
+def test_a_childs_orders_survive_the_command_line():
+    spec = ChildSpec(Role.INFERENCE, "a b.toml", 7, "ff" * 16, 1, "5:6,7", 9)
+    assert ChildSpec.from_text(spec.to_text()) == spec
+    assert spec.name == "inference1"
