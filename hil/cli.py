@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
-from hil.venue.cli import venue
+from touchline.lazy import LazyGroup
+
+COMMANDS = {"venue": ("hil.venue.cli:venue", "The simulated venue: a rendered match with known truth.")}
 
 
-@click.group()
+@click.group(cls=LazyGroup, table=COMMANDS)
 def hil() -> None:
     """The simulated venue and the bench rack.
 
@@ -16,6 +18,3 @@ def hil() -> None:
       touchline hil venue render --out frame.png
       touchline hil venue dataset --out frames --frames 400
     """
-
-
-hil.add_command(venue)

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from agent.detect.detector import IOU_THRESHOLD, SCORE_THRESHOLD, Detector
+from agent.detect.detector import Detector
 from agent.detect.onnx_engine import OnnxEngine
+from agent.detect.thresholds import IOU_THRESHOLD, SCORE_THRESHOLD
 
 DEFAULT_MODEL: Final = Path(__file__).resolve().parent / "models" / "touchline_people.onnx"
 

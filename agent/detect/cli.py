@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agent.detect.build import DEFAULT_MODEL, open_detector
-from agent.detect.detector import IOU_THRESHOLD, SCORE_THRESHOLD, FrameDetector
-from agent.detect.output import BoxTable, OverlayVideo, draw, replacing, write_picture
-from agent.detect.source import PICTURE_SUFFIXES, FrameRange, PictureSource, Source, VideoSource, is_picture
-from agent.detect.tiles import TiledDetector
-from agent.detect.types import Detections
+from agent.detect.thresholds import IOU_THRESHOLD, SCORE_THRESHOLD
 from touchline.shell import emit, json_option, note
-from touchline.stats import Window
-from touchline.timeline import monotonic_ns
-
-_OVERLAY_SUFFIXES = frozenset({".mp4"}) | PICTURE_SUFFIXES
 
 
-def frame_range(ctx: click.Context, param: click.Parameter, value: str | None) -> FrameRange | None:
+def frame_range(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int | None] | None:
     """Read A:B, A:, :B or A, both ends included; raises click's usage error."""
     if value is None:
         return None
@@ -39,27 +22,7 @@ def frame_range(ctx: click.Context, param: click.Parameter, value: str | None) -
     last = int(match[3]) if match[3] else (None if match[2] else first)
     if last is not None and last < first:
         raise click.BadParameter(f"{value!r} ends before it begins", ctx, param)
-    return FrameRange(first, last)
-
-
-@dataclass
-class Totals:
-    """What a run added up to."""
-
-    frames: int = 0
-    detections: int = 0
-    elapsed_s: float = 0.0
-    stages: dict[str, Window] = field(
-        default_factory=lambda: {name: Window() for name in ("letterbox", "infer", "decode")}
-    )
-
-    def add(self, found: Detections, detector: FrameDetector) -> None:
-        """Count one frame."""
-        self.frames += 1
-        self.detections += len(found)
-        times = detector.timings
-        for name, value in zip(self.stages, (times.letterbox_ms, times.infer_ms, times.decode_ms), strict=True):
-            self.stages[name].add(value)
+    return first, last
 
 
 @click.command(name="detect")
@@ -90,7 +53,7 @@ class Totals:
 def detect(
     *,
     source: tuple[Path, ...],
-    wanted: FrameRange | None,
+    wanted: tuple[int, int | None] | None,
     model: Path | None,
     tiles: bool,
     score: float,
@@ -116,23 +79,16 @@ def detect(
 
     Exit codes: 0 done, 2 usage, 3 model layout or threshold, 4 video, picture or model file, 5 disk or program.
     """
-    numbers = _class_numbers(classes)
     for target in (out, overlay):
         if target is not None and target.resolve() in {path.resolve() for path in source}:
             raise click.UsageError(f"{target} is the source itself; name another file to write")
-    frames = _open_source(source, wanted, overlay)
-    whole = open_detector(
-        model, threads=threads, score_threshold=score, iou_threshold=overlap, classes=numbers, allow_large=allow_large
-    )
-    detector: FrameDetector = TiledDetector(whole) if tiles else whole
-    totals = _run(frames, detector, out, overlay)
-    result = _summary(totals, frames, detector) | {
-        "model": str(model or DEFAULT_MODEL),
-        "out": str(out),
-        "overlay": str(overlay) if overlay else None,
-    }
-    emit(result, as_json, _human(result))
-    for line in frames.warnings()[:5]:
+    numbers = _class_numbers(classes)
+    from agent.detect.look import Order, look
+
+    order = Order(source, wanted, model, tiles, score, overlap, numbers, threads, allow_large, out, overlay)
+    result, text, warnings = look(order)
+    emit(result, as_json, text)
+    for line in warnings:
         note(f"decoder: {line}")
 
 
@@ -142,94 +98,3 @@ def _class_numbers(text: str | None) -> list[int] | None:
     if not re.fullmatch(r"\d+(,\d+)*", text):
         raise click.UsageError(f"--classes {text!r}: write class numbers separated by commas, such as 0,2")
     return [int(word) for word in text.split(",")]
-
-
-def _open_source(paths: tuple[Path, ...], wanted: FrameRange | None, overlay: Path | None) -> Source:
-    """Choose video or pictures, and refuse what does not go together before anything is loaded."""
-    if overlay is not None and overlay.suffix.lower() not in _OVERLAY_SUFFIXES:
-        raise click.UsageError(f"--overlay {overlay}: the name must end in .mp4 or .png")
-    if not any(is_picture(path) for path in paths):
-        if len(paths) > 1:
-            raise click.UsageError("give one video, or pictures")
-        return VideoSource(paths[0], wanted or FrameRange())
-    if not all(is_picture(path) for path in paths):
-        raise click.UsageError("give one video, or pictures, not both")
-    if wanted is not None:
-        raise click.UsageError("--frames is for videos")
-    if overlay is not None and overlay.suffix.lower() == ".mp4":
-        raise click.UsageError("--overlay for pictures: the name must end in .png (it shows the first)")
-    return PictureSource(paths)
-
-
-def _run(frames: Source, detector: FrameDetector, out: Path, overlay: Path | None) -> Totals:
-    """Detect in every frame; the files appear when all went well."""
-    totals = Totals()
-    start_ns = monotonic_ns()
-    with ExitStack() as files:
-        table = BoxTable(files.enter_context(files.enter_context(replacing(out)).open("w", encoding="ascii")))
-        film: OverlayVideo | None = None
-        draft = files.enter_context(replacing(overlay)) if overlay and overlay.suffix.lower() == ".mp4" else None
-        for number, image in _with_progress(frames):
-            found = detector.detect(image)
-            table.add(number, found)
-            totals.add(found, detector)
-            if draft is not None:
-                size = (image.shape[1], image.shape[0])
-                film = film or files.enter_context(OverlayVideo(draft, size, frames.rate_hz or 25.0))
-                film.add(draw(image, found, detector.info.classes))
-            elif overlay is not None and totals.frames == 1:
-                write_picture(overlay, draw(image, found, detector.info.classes))
-    totals.elapsed_s = (monotonic_ns() - start_ns) / 1e9
-    return totals
-
-
-def _with_progress(frames: Source) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield the frames, with a bar on standard error when a person is watching."""
-    console = Console(stderr=True)
-    columns = (TextColumn("detect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("detect", total=frames.count)
-        for item in frames.frames():
-            yield item
-            bar.advance(task)
-
-
-def _summary(totals: Totals, frames: Source, detector: FrameDetector) -> dict[str, Any]:
-    info = detector.info
-    stages = {name: window.summary() for name, window in totals.stages.items()}
-    return {
-        "frames": totals.frames,
-        "detections": totals.detections,
-        "frames_per_s": round(totals.frames / totals.elapsed_s, 2) if totals.elapsed_s else None,
-        "stages_ms": {
-            name: {"p50": round(found.p50, 3), "p99": round(found.p99, 3)}
-            for name, found in stages.items()
-            if found is not None
-        },
-        "non_finite": detector.non_finite,
-        "engine": {
-            "name": info.name,
-            "provider": info.provider,
-            "model_bytes": info.model_bytes,
-            "input_size_px": list(info.input_size_px),
-            "load_ms": round(info.load_ms, 1),
-        },
-        "tiled": isinstance(detector, TiledDetector),
-        "decoder_warnings": len(frames.warnings()),
-    }
-
-
-def _human(result: dict[str, Any]) -> str:
-    per_frame = result["detections"] / result["frames"] if result["frames"] else 0.0
-    stages = ", ".join(f"{name} {value['p50']:.1f}" for name, value in result["stages_ms"].items())
-    engine = result["engine"]
-    lines = [
-        f"{result['frames']} frames, {result['detections']} detections ({per_frame:.1f} per frame), "
-        f"{result['frames_per_s'] or 0:.1f} frames/s with decoding",
-        f"per frame, p50 ms: {stages}; {engine['name']}, {engine['input_size_px'][0]}x{engine['input_size_px'][1]}, "
-        f"loaded in {engine['load_ms']:.0f} ms",
-        f"boxes: {result['out']}" + (f"; overlay: {result['overlay']}" if result["overlay"] else ""),
-    ]
-    if result["non_finite"]:
-        lines.append(f"{result['non_finite']} candidates were not finite numbers and were dropped: check the model")
-    return "\n".join(lines)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.detect.engine import Engine, EngineInfo
 from agent.detect.letterbox import Letterbox
+from agent.detect.thresholds import IOU_THRESHOLD, SCORE_THRESHOLD
 from agent.detect.types import Detections
 from calibration.detector.boxes import decode_yolov8, nms
 from touchline.errors import ConfigError
 from touchline.timeline import monotonic_ns
-
-SCORE_THRESHOLD: Final = 0.3
-IOU_THRESHOLD: Final = 0.41  # POS-5
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["touchline"]):
         pack_batch,
         unpack_batch,
     )
-    from touchline.record_cli import read_batches, record_dict
+    from touchline.record_text import read_batches, record_dict
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
