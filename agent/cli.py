@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from touchline.errors import InputError
+from touchline.errors import LinkError
 from touchline.shell import emit, json_option
 
 config_option = click.option(
@@ -83,21 +83,20 @@ def check(config_path: Path, connect: bool, as_json: bool) -> None:
 @config_option
 @json_option
 def status(config_path: Path, as_json: bool) -> None:
-    """Show what the running agent says of itself.
+    """Show what the agent says of itself; exits with 6 when it does not run.
 
     \b
     Example:
       touchline agent status --config node.toml
     """
-    from agent.parent.parent import status_file
+    from agent.parent.status import read_status
     from touchline.config import NodeConfig, load
 
-    path = status_file(load(config_path, NodeConfig))
-    try:
-        document = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path} is not there", hint="start the agent: touchline agent run") from error
+    document, running = read_status(load(config_path, NodeConfig))
+    if not running and document["state"] != "stopped":
+        document = {**document, "state": "gone", "reason": f"process {document['pid']} is no more; last words below"}
     emit(document, as_json, status_text(document))
+    sys.exit(0 if running else LinkError.exit_code)
 
 
 def status_text(document: dict[str, Any]) -> str:

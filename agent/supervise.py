@@ -15,16 +15,22 @@ class Verdict(str, Enum):
     GIVE_UP = "give_up"
 
 
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 8.0
 FINAL_EXITS = frozenset({2, 3, 4})  # wrong usage, configuration, input data: a restart cannot mend them
 
 
 @dataclass
 class RestartBudget:
-    """At most ``limit`` restarts in any ``window_s`` seconds, like systemd's StartLimit."""
+    """At most ``limit`` restarts in any ``window_s`` seconds, like systemd's StartLimit.
+
+    ``pause_s`` is how long to wait before the restart just granted: none before the first, then doubling.
+    """
 
     limit: int
     window_s: float
     total: int = 0
+    pause_s: float = 0.0
     _recent_ns: deque[int] = field(default_factory=deque)
 
     def judge(self, exit_code: int, now_ns: int) -> Verdict:
@@ -37,6 +43,7 @@ class RestartBudget:
             self._recent_ns.popleft()
         if len(self._recent_ns) >= self.limit:
             return Verdict.GIVE_UP
+        self.pause_s = min(FIRST_PAUSE_S * (2.0 ** len(self._recent_ns) - 1.0), LONGEST_PAUSE_S)
         self._recent_ns.append(now_ns)
         self.total += 1
         return Verdict.RESTART
@@ -54,6 +61,10 @@ class Flow:
         last = self._seen.get(camera)
         if last is None or frames != last[0]:
             self._seen[camera] = (frames, now_ns)
+
+    def forget(self, camera: int) -> None:
+        """A camera ended: it is expected to move no more."""
+        self._seen.pop(camera, None)
 
     def stalled(self, now_ns: int) -> list[int]:
         """Cameras without a new frame for longer than ``stall_s``."""

@@ -6,10 +6,10 @@ cd "$(dirname "$0")/.."
 role=${1:-run}
 
 # program:package
-programs=(mosquitto:mosquitto ffmpeg:ffmpeg ffprobe:ffmpeg ip:iproute2)
+programs=(mosquitto:mosquitto ffmpeg:ffmpeg ffprobe:ffmpeg ip:iproute2 ptp4l:linuxptp)
 optional=()
 if [ "$role" = dev ]; then
-  programs+=(gcc:gcc tshark:tshark ptp4l:linuxptp gst-launch-1.0:gstreamer1.0-tools)
+  programs+=(gcc:gcc tshark:tshark mosquitto_sub:mosquitto-clients gst-launch-1.0:gstreamer1.0-tools)
   optional+=(chromium:chromium) # a snap on Ubuntu: the page's tests skip there and say so
 fi
 

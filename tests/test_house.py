@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
 from touchline.cli import touchline
+from touchline.config import NodeConfig, RackConfig, Section
 
 REPO = Path(__file__).resolve().parents[1]
 ROOMS = ("touchline", "agent", "calibration", "thermal", "failover", "aggregator", "flash", "hil")
@@ -101,7 +104,31 @@ def test_no_gpl_library_is_imported_by_the_rooms():
         assert not re.search(r"^\s*(import|from) (av|ultralytics|boxmot|linuxpy)\b", path.read_text(), re.M), path
 
 
-def test_the_entry_point_of_every_child_exists():
+def test_scripts_can_be_run():
     done = subprocess.run(["git", "ls-files", "scripts", ".ci"], cwd=REPO, capture_output=True, text=True, check=True)
     for name in done.stdout.split():
         assert (REPO / name).stat().st_mode & 0o111, f"{name} is not executable"
+
+
+def test_every_role_of_a_child_has_its_job():
+    from agent.processes.__main__ import JOBS
+    from agent.processes.spec import Role
+
+    assert set(JOBS) == set(Role)
+    for module, function in JOBS.values():
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_every_key_of_a_configuration_stands_in_its_example():
+    for model, name in ((NodeConfig, "node.toml"), (RackConfig, "rack.toml")):
+        text = (REPO / "docs" / "examples" / name).read_text()
+        for table, field in model.model_fields.items():
+            section = next(
+                part
+                for part in (field.annotation, *get_args(field.annotation))
+                if isinstance(part, type) and issubclass(part, Section)
+            )
+            assert re.search(rf"^# ?\[+{table}\]|^\[+{table}\]", text, re.M), f"[{table}] in {name}"
+            shown = {key for key in section.model_fields if re.search(rf"^(# )?{key} = |camera.{key}", text, re.M)}
+            missing = sorted(set(section.model_fields) - shown)
+            assert missing == [], f"[{table}] in {name}"

@@ -1,4 +1,4 @@
-"""The one way to call another program: found first, bounded in time, its failure a message with its last words."""
+"""Find another program, and run one to its end: bounded in time, its failure a message with its last words."""
 
 from __future__ import annotations
 

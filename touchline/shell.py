@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from touchline.errors import TouchlineError
+from touchline.errors import ResourceError, TouchlineError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -53,4 +53,10 @@ def guarded(call: Callable[[], Any]) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:  # a disk, a folder, a descriptor: the machine's fault, said in its own words
+        failure = ResourceError(
+            f"{error.filename or 'the system'}: {error.strerror}", hint="check path, owner and space"
+        )
+        click.echo(explain(failure, as_json), err=True)
+        return failure.exit_code
     return result if isinstance(result, int) else 0

@@ -63,11 +63,6 @@ def monotonic_ns() -> int:
     return time.monotonic_ns()
 
 
-def cpu_ns() -> int:
-    """CPU time of this process, ns."""
-    return time.process_time_ns()
-
-
 def sleep_until(deadline_monotonic_ns: int) -> None:
     """Sleep until CLOCK_MONOTONIC reaches the deadline; returns at once if it has passed."""
     remaining_ns = deadline_monotonic_ns - time.monotonic_ns()

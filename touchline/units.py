@@ -11,12 +11,12 @@ BYTES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "Mi
 
 
 def parse_bytes(text: str | int) -> int:
-    """Return bytes from ``"512MiB"``, ``"2GB"`` or a plain number."""
+    """Return bytes from ``"512MiB"``, ``"2GB"`` or a plain number; ValueError for anything else."""
     if isinstance(text, int):
         return text
     match = _NUMBER_UNIT.fullmatch(text)
     if match is None or match[2] not in BYTES:
-        raise ConfigError(f"{text!r} is no size", hint=f"a number and one of {', '.join(u for u in BYTES if u)}")
+        raise ValueError(f"{text!r} is no size: write a number and one of {', '.join(u for u in BYTES if u)}")
     return int(float(match[1]) * BYTES[match[2]])
 
 

@@ -1,8 +1,11 @@
-"""When the next frame of a paced source is exposed, and which frames a late source has to let go. Pure."""
+"""When the next frame of a paced source is exposed, and which frames a late source has to let go."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from agent.camera.port import FrameTimeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +28,13 @@ class Pace:
         """The frame to deliver: ``wanted``, or a later one when more than ``slack_frames`` periods have passed."""
         current = self.frame_at(now_ns)
         return wanted if current - wanted <= slack_frames else current
+
+
+def await_exposure(
+    exposure_ns: int, timeout_s: float, monotonic: Callable[[], int], wait_until: Callable[[int], None]
+) -> None:
+    """Wait until ``exposure_ns`` of the monotonic clock; raises FrameTimeout when that is beyond the time-out."""
+    deadline_ns = monotonic() + int(timeout_s * 1e9)
+    wait_until(min(exposure_ns, deadline_ns))
+    if exposure_ns > deadline_ns:
+        raise FrameTimeout(f"the next frame is due in {(exposure_ns - deadline_ns) / 1e9:.3g} s")

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import Field
 
-from agent.camera.pacing import Pace
+from agent.camera.pacing import Pace, await_exposure
 from agent.camera.port import CameraInfo, Frame, PixelFormat
 from agent.camera.registry import read_options
 from touchline.config import CameraSection, Section
@@ -43,11 +43,6 @@ class PatternCamera:
         self._pace: Pace | None = None
         self._next = 0
 
-    @property
-    def follows_readers(self) -> bool:
-        """True when frames should come as fast as the readers take them."""
-        return not self._options.paced
-
     def open(self) -> None:
         """Nothing to claim."""
 
@@ -65,7 +60,7 @@ class PatternCamera:
         exposure_ns = self._monotonic()
         if self._options.paced:
             exposure_ns = self._pace.exposure_ns(self._next)
-            self._wait_until(exposure_ns)
+            await_exposure(exposure_ns, timeout_s, self._monotonic, self._wait_until)
         draw(landing[: self.info().frame_bytes], self._next)
         self._next += 1
         return Frame(self._next - 1, self._clock.at(exposure_ns))
@@ -76,8 +71,15 @@ class PatternCamera:
     def info(self) -> CameraInfo:
         """What this camera delivers."""
         section = self._section
-        pixel_format = PixelFormat(section.pixel_format)
-        return CameraInfo(section.number, section.width_px, section.height_px, pixel_format, section.rate_hz, "pattern")
+        return CameraInfo(
+            camera=section.number,
+            width_px=section.width_px,
+            height_px=section.height_px,
+            pixel_format=PixelFormat(section.pixel_format),
+            rate_hz=section.rate_hz,
+            source="pattern",
+            follows_readers=not self._options.paced,
+        )
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from touchline.errors import HardwareError
 from touchline.timeline import Stamp
 
 
@@ -28,7 +29,11 @@ def frame_bytes(width_px: int, height_px: int, pixel_format: PixelFormat) -> int
 
 @dataclass(frozen=True, slots=True)
 class CameraInfo:
-    """What a camera delivers. ``camera`` is its number across the site, ``rate_hz`` its nominal rate."""
+    """What a camera delivers. ``camera`` is its number across the site, ``rate_hz`` its nominal rate.
+
+    ``follows_readers``: frames come as fast as the readers take them and none may be passed over (a file played
+    ``fast``); a real camera never waits.
+    """
 
     camera: int
     width_px: int
@@ -36,6 +41,7 @@ class CameraInfo:
     pixel_format: PixelFormat
     rate_hz: float
     source: str
+    follows_readers: bool = False
 
     @property
     def frame_bytes(self) -> int:
@@ -49,6 +55,10 @@ class Frame:
 
     sequence: int
     stamp: Stamp
+
+
+class FrameTimeout(HardwareError):
+    """No frame within the time-out; the device may still deliver, so the caller may ask again."""
 
 
 class Camera(Protocol):
@@ -65,7 +75,7 @@ class Camera(Protocol):
     def read(self, landing: memoryview, timeout_s: float) -> Frame | None:
         """Land the next frame in ``landing`` (at least ``frame_bytes`` long); None at the end of a finite source.
 
-        Raises HardwareError when nothing came within ``timeout_s`` or the device went away.
+        Raises FrameTimeout when nothing came within ``timeout_s``, HardwareError when the device went away.
         """
         ...
 

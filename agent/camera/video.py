@@ -14,11 +14,11 @@ from typing import Literal
 from pydantic import Field
 
 from agent.camera.ffmpeg import FfmpegReader, VideoInfo, probe
-from agent.camera.pacing import Pace
-from agent.camera.port import CameraInfo, Frame, PixelFormat
+from agent.camera.pacing import Pace, await_exposure
+from agent.camera.port import CameraInfo, Frame, FrameTimeout, PixelFormat
 from agent.camera.registry import read_options
 from touchline.config import CameraSection, Section
-from touchline.errors import ConfigError, HardwareError
+from touchline.errors import ConfigError
 from touchline.timeline import Clock, monotonic_ns, sleep_until
 
 _LATE_FRAMES = 3  # a hiccup of the decoder shorter than this is caught up, not dropped
@@ -60,11 +60,6 @@ class VideoCamera:
         self._pace: Pace | None = None
         self._next = 0
 
-    @property
-    def follows_readers(self) -> bool:
-        """True when frames should come as fast as the readers take them, and none be skipped."""
-        return self._options.pace == "fast"
-
     def open(self) -> None:
         """Probe the file and prepare the decoder."""
         path = Path(self._options.file)
@@ -87,23 +82,24 @@ class VideoCamera:
 
     def read(self, landing: memoryview, timeout_s: float) -> Frame | None:
         """Land the next frame; see the port."""
-        reader, rate_hz = self._opened(), self.info().rate_hz
+        reader, info = self._opened(), self.info()
+        follows_readers = info.follows_readers
         if not reader.wait(timeout_s):
-            raise HardwareError(f"{reader.path}: no frame within {timeout_s:g} s", hint="the disk or decoder is stuck")
-        pace = self._pace = self._pace or Pace(self._monotonic(), rate_hz)
+            raise FrameTimeout(f"{reader.path}: no frame within {timeout_s:g} s", hint="the disk or decoder is stuck")
+        pace = self._pace = self._pace or Pace(self._monotonic(), info.rate_hz)
         wanted = self._next
-        if not self.follows_readers:
+        if not follows_readers:
             wanted = pace.next_frame(self._next, self._monotonic(), _LATE_FRAMES)
         while self._next < wanted:  # too slow for the rate: these frames are lost, and counted by the gap
             if not reader.readinto(landing):
                 return None
             self._next += 1
-        if not self.follows_readers:
-            self._wait_until(pace.exposure_ns(wanted))
+        if not follows_readers:
+            await_exposure(pace.exposure_ns(wanted), timeout_s, self._monotonic, self._wait_until)
         if not reader.readinto(landing):
             return None
         self._next = wanted + 1
-        exposure_ns = self._monotonic() if self.follows_readers else pace.exposure_ns(wanted)
+        exposure_ns = self._monotonic() if follows_readers else pace.exposure_ns(wanted)
         return Frame(wanted, self._clock.at(exposure_ns))
 
     def stop(self) -> None:
@@ -121,6 +117,7 @@ class VideoCamera:
             pixel_format=PixelFormat(section.pixel_format),
             rate_hz=section.rate_hz if video is None else video.rate_hz,
             source=f"video {self._options.file}",
+            follows_readers=self._options.pace == "fast",
         )
 
     def close(self) -> None:

@@ -20,8 +20,9 @@ from agent.supervise import RestartBudget
 class ChildHandle:
     """The parent's side of one child, across its restarts.
 
-    ``report`` holds the last report of the present life; ``carried`` the counters of the lives before it, so that a
-    total never goes back.
+    ``report`` holds the last report of the present life; ``carried`` the counters of earlier lives, so that a total
+    never goes back. ``last_failure`` says how the last failed life ended, ``failed_ns`` when. ``restart_ns``: when
+    the next life begins; None when none is due. ``finished``: its job is done and no life follows.
     """
 
     spec: ChildSpec
@@ -35,7 +36,11 @@ class ChildHandle:
     report: dict[str, Any] = field(default_factory=dict)
     carried: dict[str, int] = field(default_factory=dict)
     last_failure: str = ""
+    failed_ns: int = 0
+    restart_ns: int | None = None
+    finished: bool = False
     lives: int = 0
+    _words: str = ""
 
     @property
     def name(self) -> str:
@@ -47,10 +52,10 @@ class ChildHandle:
         """Whether the present life goes on."""
         return self.process is not None
 
-    def start(self) -> None:
-        """Begin a life."""
+    def start(self, boot_id: str) -> None:
+        """Begin a life; a publisher's records are numbered anew under ``boot_id``."""
         parent_end, child_end = control.pair()
-        self.spec = replace(self.spec, control_fd=child_end.fileno())
+        self.spec = replace(self.spec, control_fd=child_end.fileno(), boot_id=boot_id)
         argv = [sys.executable, "-m", "agent.processes", self.spec.to_text(), str(os.getpid())]
         with child_end:
             self.process = subprocess.Popen(
@@ -58,7 +63,7 @@ class ChildHandle:
             )
         self.control = parent_end
         self.pidfd = os.pidfd_open(self.process.pid)
-        self.ready = False
+        self.ready, self.restart_ns, self._words = False, None, ""
         self.lives += 1
 
     def hear(self) -> None:
@@ -79,13 +84,13 @@ class ChildHandle:
         elif kind == "report":
             self.report = message
         elif kind == "failed":
-            self.last_failure = " — ".join(part for part in (message["message"], message["hint"]) if part)
+            self._words = " — ".join(part for part in (message["message"], message["hint"]) if part)
 
     def tell(self, message: dict[str, Any]) -> bool:
         """Send a message; False when the child cannot take it now."""
         return self.control is not None and control.send(self.control, message)
 
-    def reap(self) -> int:
+    def reap(self, now_ns: int) -> int:
         """Collect an ended life and return its exit code (negative: the signal that killed it)."""
         assert self.process is not None and self.control is not None
         self.hear()
@@ -96,8 +101,9 @@ class ChildHandle:
         self.control.close()
         os.close(self.pidfd)
         self.process, self.control, self.pidfd, self.ready = None, None, -1, False
-        if code != 0 and not self.last_failure:
-            self.last_failure = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code != 0:
+            ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            self.last_failure, self.failed_ns = self._words or ended, now_ns
         return code
 
     def kill(self) -> None:

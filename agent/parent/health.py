@@ -33,6 +33,7 @@ class NodeView:
     """Everything that is known about the node at one moment."""
 
     name: str
+    pid: int
     epoch: int
     boot_id: str
     state: str
@@ -43,14 +44,22 @@ class NodeView:
     rates: Mapping[int, float]
 
     def drops(self) -> dict[str, int]:
-        """Every loss by its reason: frames (camera, ring, late) and records (link, spool)."""
-        total: dict[str, int] = {}
+        """Every loss by its reason. Frames come from the rings' own ledgers, which survive any process."""
+        total = dict.fromkeys(("camera", "ring", "late", "abandoned"), 0)
+        for ledger in self.ledgers.values():
+            total["camera"] += ledger.camera_drops
+            total["abandoned"] += ledger.abandoned
+            for reader in ledger.readers:
+                if reader.lives:
+                    total["ring"] += reader.skipped
+                    total["late"] += reader.late
+                    total["abandoned"] += reader.abandoned
         for child in self.children:
             for name, value in child.counters().items():
-                if name.startswith(_DROPS) and value:
+                if name.startswith(_DROPS):
                     reason = name.removeprefix(_DROPS)
                     total[reason] = total.get(reason, 0) + value
-        return total
+        return {reason: count for reason, count in total.items() if count}
 
     def stages(self) -> dict[str, dict[str, float]]:
         """Worst summary of each stage over the cameras, ms."""
@@ -60,6 +69,10 @@ class NodeView:
                 have = worst.get(stage)
                 worst[stage] = one if have is None else {key: max(one[key], have[key]) for key in one}
         return worst
+
+    def captured(self) -> int:
+        """Frames landed in the rings."""
+        return sum(ledger.committed for ledger in self.ledgers.values())
 
     def total(self, counter: str) -> int:
         """A counter's sum over all children."""
@@ -78,12 +91,14 @@ class NodeView:
         """The health document: topic ``health``, ``status.json`` and ``touchline agent status``."""
         return {
             "node": self.name,
+            "ptp_ns": self.clock.ptp_ns,
+            "pid": self.pid,
             "state": self.state,
             "reason": self.reason,
             "epoch": self.epoch,
             "boot_id": self.boot_id,
             "fps": {str(camera): round(rate, 2) for camera, rate in self.rates.items()},
-            "frames": {"captured": self.total("captured"), "processed": self.total("processed")},
+            "frames": {"captured": self.captured(), "processed": self.total("processed")},
             "dropped": self.drops(),
             "records": self.total("records"),
             "queued": self.total("queued"),

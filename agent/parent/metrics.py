@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from agent.parent.health import NodeView
+from agent.processes.child import TRACKER
 from touchline.errors import ResourceError
 
-_FRAMES = {"captured": "landed in the ring", "processed": "went through the detector"}
 _RECORDS = {
     "records": "handed to the publisher",
     "queued": "spooled",
@@ -52,20 +52,23 @@ def _stage_families(view: NodeView) -> Iterator[Metric]:
 
 
 def _counter_families(view: NodeView) -> Iterator[Metric]:
-    frames = CounterMetricFamily("touchline_frames", "frames by what became of them", labels=["process", "what"])
-    records = CounterMetricFamily("touchline_records", "records by what became of them", labels=["process", "what"])
-    dropped = CounterMetricFamily("touchline_dropped", "losses by reason", labels=["process", "reason"])
+    frames = CounterMetricFamily("touchline_frames", "frames by what became of them", labels=["what"])
+    frames.add_metric(["captured"], view.captured())
+    frames.add_metric(["processed"], view.total("processed"))
+    dropped = CounterMetricFamily("touchline_dropped", "losses by reason", labels=["reason"])
+    for reason, count in view.drops().items():
+        dropped.add_metric([reason], count)
+    records = CounterMetricFamily("touchline_records", "records by what became of them", labels=["what"])
+    for name in _RECORDS:
+        records.add_metric([name], view.total(name))
+    people = CounterMetricFamily("touchline_tracker", "what the tracker did", labels=["process", "what"])
     restarts = CounterMetricFamily("touchline_restarts", "restarts of a child", labels=["process"])
     for child in view.children:
         restarts.add_metric([child.name], child.budget.total)
         for name, value in child.counters().items():
-            if name in _FRAMES:
-                frames.add_metric([child.name, name], value)
-            elif name in _RECORDS:
-                records.add_metric([child.name, name], value)
-            elif name.startswith("dropped_"):
-                dropped.add_metric([child.name, name.removeprefix("dropped_")], value)
-    yield from (frames, records, dropped, restarts)
+            if name.startswith(TRACKER):
+                people.add_metric([child.name, name.removeprefix(TRACKER)], value)
+    yield from (frames, records, dropped, people, restarts)
 
 
 def _gauge_families(view: NodeView) -> Iterator[Metric]:
@@ -80,7 +83,8 @@ def _gauge_families(view: NodeView) -> Iterator[Metric]:
         rate.add_metric([str(camera)], fps)
     for camera, ledger in view.ledgers.items():
         for place, reader in enumerate(ledger.readers):
-            lag.add_metric([str(camera), str(place)], reader.lag)
+            if reader.lives:
+                lag.add_metric([str(camera), str(place)], reader.lag)
     yield from (rate, lag)
     yield GaugeMetricFamily("touchline_clock_bound_ns", "bound of the clock's error, ns", value=view.clock.bound_ns)
     yield GaugeMetricFamily("touchline_up", "1 while the agent runs", value=1 if view.state == "running" else 0)

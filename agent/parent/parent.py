@@ -1,45 +1,38 @@
 """The parent's loop: start in order, restart within limits, feed the watchdog while frames flow, drain on the way out.
 
-Order of starting: publisher and inference first, each camera's capture once its inference is ready, so that no frame of
-a finite source is lost. Order of ending: captures close their rings, inferences work them off, the publisher empties
-its spool until the deadline; what is left stays on disk for the next start.
+Publisher and inference start first, each camera's capture once its inference is ready, so that no frame of a finite
+source is lost. A camera that cannot go on is given up alone; the node ends when none is left. How it ends is in
+:mod:`agent.parent.drain`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import selectors
 import signal
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from agent.camera.port import PixelFormat, frame_bytes
 from agent.parent.children import ChildHandle
+from agent.parent.drain import Drain
 from agent.parent.health import NodeView, Rates
 from agent.parent.metrics import serve_metrics
+from agent.parent.status import prepare_folders, write_status
 from agent.processes.spec import ChildSpec, Role
 from agent.ring import Ring, RingLedger, RingSpec
-from agent.supervise import Flow, RestartBudget, Verdict
+from agent.supervise import FINAL_EXITS, Flow, RestartBudget, Verdict
 from touchline.config import NodeConfig
 from touchline.notify import notify, watchdog_interval_s
 from touchline.timeline import SystemClock, monotonic_ns, new_boot_id
 
 _LOG: Final = logging.getLogger("agent")
 _TICK_S: Final = 0.1
-_STATUS_EVERY_NS: Final = 500_000_000
-_INTERRUPTED: Final = 0
-
-
-@dataclass
-class Ending:
-    """Why and until when the agent ends."""
-
-    reason: str
-    exit_code: int
-    deadline_ns: int
+_LOOK_EVERY_NS: Final = 500_000_000
+_RECENT_NS: Final = 60_000_000_000  # a failure is part of the state's reason for so long
+_LINK_BUFFER_BYTES: Final = 4 << 20
 
 
 class Agent:
@@ -48,41 +41,40 @@ class Agent:
     def __init__(self, config: NodeConfig, config_path: Path) -> None:
         self.config, self._path = config, config_path
         self._clock = SystemClock()
-        self._boot_id = new_boot_id().hex()
         self._rings: dict[int, Ring] = {}
         self._children: list[ChildHandle] = []
-        self._rates, self._flow = Rates(), Flow(config.process.stall_s)
+        self._given_up: dict[int, int] = {}  # camera index -> exit code
+        self._rates = Rates()
+        self._landed, self._taken = Flow(config.process.stall_s), Flow(config.process.stall_s)
         self._selector = selectors.DefaultSelector()
-        self._ending: Ending | None = None
+        self._drain: Drain | None = None
         self._was_running = False
-        self._status_ns = self._watchdog_ns = 0
+        self._looked_ns = self._watchdog_ns = 0
         self._view: NodeView | None = None
-        self._link_ends: list[socket.socket] = []
-
-    # --- life -------------------------------------------------------------------------------------------------------
+        self._sockets: list[socket.socket] = []
 
     def run(self) -> int:
         """Start everything, serve until told to stop or nothing is left to do, and return the exit code."""
-        config = self.config
-        config.node.run_dir.mkdir(parents=True, exist_ok=True)
-        config.publish.spool_dir.mkdir(parents=True, exist_ok=True)
-        server = serve_metrics(config.metrics.bind, config.metrics.port, lambda: self._view)
-        _LOG.info("metrics: http://%s:%d/metrics", config.metrics.bind, server.server_port)
+        prepare_folders(self.config)
+        metrics = self.config.metrics
+        server = serve_metrics(metrics.bind, metrics.port, lambda: self._view)
+        _LOG.info("metrics: http://%s:%d/metrics", metrics.bind, server.server_port)
         try:
             self._make_rings()
             self._make_children()
             self._catch_signals()
-            while self._step():
+            while self._turn():
                 pass
         finally:
-            self._end_by_force()
+            self._close_all()
             server.shutdown()
             server.server_close()
-        ending = self._ending
-        assert ending is not None
-        notify("STOPPING=1", f"STATUS={ending.reason}")
-        _LOG.info("ended: %s", ending.reason)
-        return ending.exit_code
+        assert self._drain is not None
+        notify("STOPPING=1", f"STATUS={self._drain.reason}")
+        _LOG.info("ended: %s", self._drain.reason)
+        return self._drain.exit_code
+
+    # --- start ----------------------------------------------------------------------------------------------------
 
     def _make_rings(self) -> None:
         ring = self.config.ring
@@ -94,7 +86,8 @@ class Agent:
 
     def _make_children(self) -> None:
         receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        self._link_ends = [receiving, sending]
+        sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LINK_BUFFER_BYTES)
+        self._sockets += [receiving, sending]
         self._add(Role.PUBLISHER, None, receiving)
         for index in self._rings:
             self._add(Role.INFERENCE, index, sending)
@@ -112,7 +105,7 @@ class Agent:
             role=role,
             config=str(self._path.resolve()),
             control_fd=-1,
-            boot_id=self._boot_id,
+            boot_id="",
             camera=camera,
             ring=None if ring is None else ring.to_text(),
             link_fd=None if link is None else link.fileno(),
@@ -121,7 +114,7 @@ class Agent:
         self._children.append(ChildHandle(spec, fds, RestartBudget(process.restart_limit, process.restart_window_s)))
 
     def _start(self, child: ChildHandle) -> None:
-        child.start()
+        child.start(new_boot_id().hex())
         assert child.control is not None
         self._selector.register(child.control, selectors.EVENT_READ, child)
         self._selector.register(child.pidfd, selectors.EVENT_READ, child)
@@ -130,18 +123,15 @@ class Agent:
         waking, wake = socket.socketpair()
         for end in (waking, wake):
             end.setblocking(False)
-        self._link_ends += [waking, wake]
+        self._sockets += [waking, wake]
         signal.set_wakeup_fd(wake.fileno())
         self._selector.register(waking, selectors.EVENT_READ, waking)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, lambda number, _frame: self._end(f"{signal.Signals(number).name} received", 0))
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self._end(f"{signal.Signals(number).name} received", _INTERRUPTED)
+    # --- one turn of the loop -------------------------------------------------------------------------------------
 
-    # --- one turn of the loop -----------------------------------------------------------------------------------------
-
-    def _step(self) -> bool:
+    def _turn(self) -> bool:
         for key, _ in self._selector.select(_TICK_S):
             if isinstance(key.data, socket.socket):
                 key.data.recv(4096)
@@ -150,17 +140,18 @@ class Agent:
             else:
                 key.data.hear()
         now_ns = monotonic_ns()
-        self._start_captures()
+        if self._drain is None:
+            self._start_what_is_due(now_ns)
         self._watch(now_ns)
-        if self._ending is None:
-            return True
-        return self._drain(now_ns)
+        return self._drain is None or self._drain.goes_on(now_ns)
 
-    def _start_captures(self) -> None:
-        """Begin each capture once its inference is ready; after that it is restarted like any other child."""
+    def _start_what_is_due(self, now_ns: int) -> None:
+        """Each capture once its inference is ready, and restarts whose pause is over."""
         ready = {child.spec.camera for child in self._role(Role.INFERENCE) if child.ready}
-        for child in self._role(Role.CAPTURE):
-            if child.lives == 0 and child.spec.camera in ready and self._ending is None:
+        for child in self._children:
+            first = child.lives == 0 and child.spec.role is Role.CAPTURE and child.spec.camera in ready
+            again = child.restart_ns is not None and now_ns >= child.restart_ns
+            if (first or again) and child.spec.camera not in self._given_up:
                 self._start(child)
 
     def _role(self, role: Role) -> list[ChildHandle]:
@@ -170,49 +161,94 @@ class Agent:
         assert child.control is not None
         self._selector.unregister(child.control)
         self._selector.unregister(child.pidfd)
-        code = child.reap()
-        if self._ending is not None:
+        now_ns = monotonic_ns()
+        code = child.reap(now_ns)
+        if self._drain is not None:
             return
-        verdict = child.budget.judge(code, monotonic_ns())
+        verdict = child.budget.judge(code, now_ns)
         if verdict is Verdict.RESTART:
-            _LOG.warning("%s ended (%s): restart %d", child.name, child.last_failure, child.budget.total)
-            self._start(child)
+            child.restart_ns = now_ns + int(child.budget.pause_s * 1e9)
+            self._tell_event("warning", "restart", f"{child.name} ended ({child.last_failure}) and is started again")
         elif verdict is Verdict.GIVE_UP:
-            limit = "" if code in (2, 3, 4) else f" after {child.budget.limit} restarts"
-            self._end(f"{child.name} failed{limit}: {child.last_failure}", code if code > 0 else 1)
-        elif child.spec.role is Role.CAPTURE and not any(c.running for c in self._role(Role.CAPTURE)):
-            self._end("every camera reached its end", 0)
+            self._give_up(child, code if code > 0 else 1)
+        else:
+            child.finished = True
+            if child.spec.role is Role.PUBLISHER:
+                self._end("the publisher ended without being told", 1)
+            self._end_if_no_camera_is_left()
+
+    def _give_up(self, child: ChildHandle, code: int) -> None:
+        """A mistake at the start, or a publisher that cannot live, ends the node; later a camera is lost alone."""
+        limit = "" if code in FINAL_EXITS else f" after {child.budget.limit} restarts"
+        reason = f"{child.name} failed{limit}: {child.last_failure}"
+        if child.spec.camera is None or not self._was_running:
+            self._end(reason, code)
+            return
+        self._tell_event("error", "camera_lost", reason)
+        self._given_up[child.spec.camera] = code
+        for other in self._children:
+            if other.spec.camera == child.spec.camera:
+                other.tell({"type": "stop"})
+        self._end_if_no_camera_is_left(reason)
+
+    def _end_if_no_camera_is_left(self, reason: str = "every camera reached its end") -> None:
+        finished = {child.spec.camera for child in self._role(Role.CAPTURE) if child.finished}
+        if finished | set(self._given_up) >= set(self._rings):
+            self._end(reason, max(self._given_up.values(), default=0))
+
+    # --- what is seen and said ------------------------------------------------------------------------------------
 
     def _watch(self, now_ns: int) -> None:
-        ledgers = self._ledgers()
+        ledgers = {self.config.camera[index].number: ring.ledger() for index, ring in self._rings.items()}
+        live = self._live_cameras()
         for camera, ledger in ledgers.items():
-            self._flow.saw(camera, ledger.committed, now_ns)
-        flowing = self._flow.alive(len(self._rings), now_ns) and all(one.committed for one in ledgers.values())
-        if flowing and not self._was_running:
+            for flow, frames in ((self._landed, ledger.committed), (self._taken, _taken(ledger))):
+                if camera in live and frames:
+                    flow.saw(camera, frames, now_ns)
+                elif camera not in live:
+                    flow.forget(camera)
+        flowing = all(flow.alive(len(live), now_ns) for flow in (self._landed, self._taken))
+        if flowing and live and not self._was_running:
             self._was_running = True
             notify("READY=1", "STATUS=frames flow")
         interval_s = watchdog_interval_s()
         if flowing and interval_s and now_ns - self._watchdog_ns > interval_s * 1e9:
             self._watchdog_ns = now_ns
             notify("WATCHDOG=1")
-        if now_ns - self._status_ns < _STATUS_EVERY_NS:
-            return
-        self._status_ns = now_ns
-        for camera, ledger in ledgers.items():
-            self._rates.look(camera, ledger.committed, now_ns)
-        self._look(ledgers, *self._state(flowing, now_ns))
-        self._tell_everybody()
+        if now_ns - self._looked_ns >= _LOOK_EVERY_NS:
+            self._looked_ns = now_ns
+            for camera, ledger in ledgers.items():
+                self._rates.look(camera, ledger.committed, now_ns)
+            self._look(ledgers, *self._state(now_ns))
 
-    def _ledgers(self) -> dict[int, RingLedger]:
-        """The books of every ring, by camera number."""
-        return {self.config.camera[index].number: ring.ledger() for index, ring in self._rings.items()}
+    def _live_cameras(self) -> set[int]:
+        """Numbers of the cameras that should deliver."""
+        done = {child.spec.camera for child in self._role(Role.CAPTURE) if child.finished} | set(self._given_up)
+        return {camera.number for index, camera in enumerate(self.config.camera) if index not in done}
+
+    def _state(self, now_ns: int) -> tuple[str, str]:
+        if self._drain is not None:
+            return "stopping", self._drain.reason
+        if not self._was_running:
+            return "starting", ""
+        troubles = [f"no frames from camera {camera}" for camera in self._landed.stalled(now_ns)]
+        troubles += [f"inference of camera {camera} takes no frames" for camera in self._taken.stalled(now_ns)]
+        troubles += [f"camera {self.config.camera[index].number} is given up" for index in self._given_up]
+        recent = [
+            f"{child.name}: {child.last_failure}"
+            for child in self._children
+            if child.last_failure and now_ns - child.failed_ns < _RECENT_NS
+        ]
+        return "degraded" if troubles else "running", "; ".join([*troubles, *recent])
 
     def _look(self, ledgers: dict[int, RingLedger], state: str, reason: str) -> None:
-        node = self.config.node
-        self._view = NodeView(
-            name=node.name,
-            epoch=node.epoch,
-            boot_id=self._boot_id,
+        """Make a new view and tell it to everybody."""
+        publishers = self._role(Role.PUBLISHER)
+        self._view = view = NodeView(
+            name=self.config.node.name,
+            pid=os.getpid(),
+            epoch=self.config.node.epoch,
+            boot_id=publishers[0].spec.boot_id if publishers else "",
             state=state,
             reason=reason,
             clock=self._clock.now(),
@@ -220,76 +256,38 @@ class Agent:
             ledgers=ledgers,
             rates=dict(self._rates.fps),
         )
+        for publisher in publishers:
+            publisher.tell({"type": "documents", "health": view.document(), "clock": view.clock_document()})
+        write_status(self.config, view)
 
-    def _state(self, flowing: bool, now_ns: int) -> tuple[str, str]:
-        if self._ending is not None:
-            return "stopping", self._ending.reason
-        if not self._was_running:
-            return "starting", ""
-        if not flowing:
-            return "degraded", f"no frames from camera {self._flow.stalled(now_ns)}"
-        failures = [f"{child.name}: {child.last_failure}" for child in self._children if child.last_failure]
-        return "running", "; ".join(failures)
+    def _tell_event(self, severity: str, code: str, text: str) -> None:
+        """Log an event and publish it."""
+        _LOG.log(logging.ERROR if severity == "error" else logging.WARNING, "%s", text)
+        event = {"ptp_ns": self._clock.now().ptp_ns, "severity": severity, "code": code, "text": text}
+        for publisher in self._role(Role.PUBLISHER):
+            publisher.tell({"type": "event", "event": event})
 
-    def _tell_everybody(self) -> None:
-        assert self._view is not None
-        for child in self._role(Role.PUBLISHER):
-            child.tell({"type": "documents", "health": self._view.document(), "clock": self._view.clock_document()})
-        self._write_status()
-
-    def _write_status(self) -> None:
-        assert self._view is not None
-        path = status_file(self.config)
-        fresh = path.with_suffix(".new")
-        try:
-            fresh.write_text(json.dumps({**self._view.document(), "clock": self._view.clock_document()}))
-            fresh.replace(path)
-        except OSError as error:  # a full tmpfs must not end the agent; the metrics page still answers
-            _LOG.warning("status file %s: %s", path, error.strerror)
-
-    # --- the end ----------------------------------------------------------------------------------------------------
+    # --- the end --------------------------------------------------------------------------------------------------
 
     def _end(self, reason: str, exit_code: int) -> None:
-        if self._ending is not None:
-            return
-        deadline_ns = monotonic_ns() + int(self.config.process.drain_s * 1e9)
-        self._ending = Ending(reason, exit_code, deadline_ns)
-        for child in self._role(Role.CAPTURE):
-            child.tell({"type": "stop"})
+        if self._drain is None:
+            self._drain = Drain(self._children, reason, exit_code, monotonic_ns(), self.config.process.drain_s)
 
-    def _drain(self, now_ns: int) -> bool:
-        assert self._ending is not None
-        deadline_ns = self._ending.deadline_ns
-        waiting = [child for child in self._children if child.running]
-        if not waiting or now_ns > deadline_ns:
-            return False
-        roles = {child.spec.role for child in waiting}
-        if Role.CAPTURE not in roles:
-            self._tell_once(Role.INFERENCE, {"type": "stop"})
-        if not roles & {Role.CAPTURE, Role.INFERENCE}:
-            self._tell_once(Role.PUBLISHER, {"type": "stop", "deadline_ns": deadline_ns})
-        return True
-
-    def _tell_once(self, role: Role, message: dict[str, object]) -> None:
-        for child in self._role(role):
-            if child.running and child.facts.get("told") != message["type"] and child.tell(message):
-                child.facts["told"] = message["type"]
-
-    def _end_by_force(self) -> None:
+    def _close_all(self) -> None:
+        """End what still runs, by force, say so, and give everything back."""
         for child in self._children:
             if child.running:
-                _LOG.warning("%s did not end in time: killed", child.name)
                 child.kill()
-                child.reap()
-        self._look(self._ledgers(), "stopped", self._ending.reason if self._ending else "an error of the parent")
-        self._write_status()
+                child.reap(monotonic_ns())
+        ledgers = {self.config.camera[index].number: ring.ledger() for index, ring in self._rings.items()}
+        self._look(ledgers, "stopped", self._drain.reason if self._drain else "a fault of the agent itself")
         for ring in self._rings.values():
             ring.close()
-        for end in self._link_ends:
-            end.close()
         signal.set_wakeup_fd(-1)
+        for end in self._sockets:
+            end.close()
 
 
-def status_file(config: NodeConfig) -> Path:
-    """Where the agent writes what ``touchline agent status`` shows."""
-    return config.node.run_dir / "agent-status.json"
+def _taken(ledger: RingLedger) -> int:
+    """Frames that the inference has behind it."""
+    return ledger.readers[0].handed + ledger.readers[0].skipped

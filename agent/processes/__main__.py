@@ -12,11 +12,14 @@ from agent.processes.child import Child, prepare
 from agent.processes.spec import ChildSpec, Role
 from touchline.errors import TouchlineError
 
-_JOBS: Final = {
+JOBS: Final = {
     Role.CAPTURE: ("agent.processes.capture", "run_capture"),
     Role.INFERENCE: ("agent.processes.inference", "run_inference"),
     Role.PUBLISHER: ("agent.processes.publisher", "run_publisher"),
 }
+
+
+_MAX_WORDS: Final = 2000
 
 
 def main(argv: list[str]) -> int:
@@ -26,14 +29,21 @@ def main(argv: list[str]) -> int:
     child: Child | None = None
     try:
         child = prepare(spec, int(argv[1]))
-        module, function = _JOBS[spec.role]
+        module, function = JOBS[spec.role]
         getattr(importlib.import_module(module), function)(child)
     except TouchlineError as error:
         logging.getLogger(spec.name).error("%s", error)
-        if child is not None:
-            control.send(child.control, {"type": "failed", "message": error.message, "hint": error.hint})
+        _tell(child, error.message, error.hint)
         return error.exit_code
+    except Exception as error:  # the border of the process: the parent gets the words, the log the traceback
+        _tell(child, f"{type(error).__name__}: {error}", "see the log; this is a fault of Touchline")
+        raise
     return 0
+
+
+def _tell(child: Child | None, message: str, hint: str) -> None:
+    if child is not None:
+        control.send(child.control, {"type": "failed", "message": message[:_MAX_WORDS], "hint": hint})
 
 
 if __name__ == "__main__":

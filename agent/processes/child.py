@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from touchline.errors import ResourceError
 from touchline.stats import Window
 from touchline.timeline import monotonic_ns
 
+TRACKER: Final = "tracker_"  # prefix of the tracker's own counters
 REPORT_EVERY_NS: Final = 500_000_000
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _LOG: Final = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ class Child:
         """Tell the parent that the job has begun."""
         control.send(self.control, {"type": "ready", **facts})
         gc.collect()
-        gc.freeze()  # what was loaded stays; collecting it again and again costs tail latency
-        gc.disable()
+        gc.freeze()  # what was loaded stays; looking at it again and again costs tail latency
+        gc.set_threshold(20_000, 20, 50)  # not off: a publisher that redials for hours leaves cycles behind
 
     def tick(self) -> None:
         """Hear the parent and report to it when it is time; call it at least a few times a second."""
@@ -130,6 +130,3 @@ def prepare(spec: ChildSpec, parent_pid: int) -> Child:
                 f"{spec.role.value}_cpus = {cpus}: {error.strerror}", hint=f"this machine has 0..{os.cpu_count()}"
             ) from error
     return child
-
-
-Job = Callable[[Child], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.camera.port import PixelFormat, frame_bytes
+from agent.camera.registry import open_camera
 from agent.detect.build import open_detector
 from agent.detect.detector import Detector
 from agent.detect.pixels import to_rgb
 from agent.detect.types import Detections
-from agent.processes.child import Child
+from agent.processes.child import TRACKER, Child
 from agent.records import FrameContext, records_of
 from agent.ring import RingFrame, RingReader, WriterGone
 from agent.track.ground import GroundProjector, locate
@@ -112,7 +113,8 @@ class _Work:
     def __init__(self, child: Child, pipeline: Pipeline, link: socket.socket) -> None:
         self._child, self._pipeline, self._link = child, pipeline, link
         self._clock: Clock = SystemClock()
-        self._max_lag_ns = int(child.config.detect.max_lag_ms * 1e6)
+        follows = open_camera(child.camera, self._clock).info().follows_readers
+        self._max_lag_ns = 0 if follows else int(child.config.detect.max_lag_ms * 1e6)
         self._lagging = False
 
     def step(self, reader: RingReader) -> bool:
@@ -120,13 +122,11 @@ class _Work:
         try:
             frame = reader.next(_WAIT_S, newest=self._lagging)
         except WriterGone as gone:
-            self._child.count("writer_gone")
-            return not gone.orderly
+            return not gone.orderly  # a dead writer is followed by the next life of the capture
         if frame is None:
             return not self._child.stopping
         lag_ns = self._clock.now().ptp_ns - frame.stamp.ptp_ns
         self._lagging = bool(self._max_lag_ns) and lag_ns > self._max_lag_ns
-        self._child.count("dropped_ring", frame.skipped_before)
         self._handle(frame)
         return True
 
@@ -136,8 +136,7 @@ class _Work:
         child.took("ring", (picked_ns - frame.landed_monotonic_ns) / 1e6)
         pipeline.place(frame.payload)
         if not frame.still_valid():
-            child.count("dropped_late")
-            return
+            return  # the ring's ledger has counted it as late
         detections = pipeline.detector.find()
         detected_ns = monotonic_ns()
         records, not_finite = pipeline.follow(detections, frame)
@@ -146,7 +145,10 @@ class _Work:
             child.took(stage, getattr(pipeline.detector.timings, f"{stage}_ms"))
         child.count("processed")
         child.count("dropped_not_finite", not_finite)
-        child.counters["detections_not_finite"] = pipeline.detector.non_finite
+        child.counters["dropped_candidates_not_finite"] = pipeline.detector.non_finite
+        tracked = asdict(pipeline.tracker.counters)
+        child.counters["dropped_frames_refused"] = tracked.pop("frames_refused")
+        child.counters.update({f"{TRACKER}{name}": total for name, total in tracked.items()})
         if len(records):
             self._send(records)
         child.took("exposure_to_link", (self._clock.now().ptp_ns - frame.stamp.ptp_ns) / 1e6)

@@ -20,6 +20,7 @@ from touchline.timeline import monotonic_ns
 STEP_S: Final = 0.1
 _LINK_BYTES: Final = MAX_BATCH_RECORDS * RECORD_BYTES
 _FRAMES_A_STEP: Final = 64
+_GOODBYE_NS: Final = 200_000_000
 
 
 def open_spool(config: NodeConfig) -> Spool:
@@ -59,7 +60,7 @@ def run_publisher(child: Child) -> None:
     assert child.spec.link_fd is not None
     link = socket.socket(fileno=child.spec.link_fd)
     spool = open_spool(config)
-    publisher = open_publisher(config, spool, _own_boot_id(child))
+    publisher = open_publisher(config, spool, bytes.fromhex(child.spec.boot_id))
     publisher.watch(link.fileno())
     publisher.watch(child.control.fileno())
     child.ready()
@@ -67,18 +68,14 @@ def run_publisher(child: Child) -> None:
     try:
         while (deadline_ns := work.step()) is None:
             pass
-        work.take_frames()
+        while work.take_frames():
+            pass
         publisher.drain(deadline_ns)
+        publisher.say_stopped(monotonic_ns() + _GOODBYE_NS)
     finally:
         work.book()
         child.report()
         publisher.close()
-
-
-def _own_boot_id(child: Child) -> bytes:
-    """The agent's boot id, but for a restarted publisher one of its own: its record numbers begin at 0 again."""
-    life = monotonic_ns().to_bytes(8, "little")
-    return bytes.fromhex(child.spec.boot_id)[:8] + life
 
 
 class _Work:
@@ -100,22 +97,25 @@ class _Work:
             if message["type"] == "documents":
                 self._publisher.set_health(message["health"])
                 self._publisher.set_clock(message["clock"])
+            elif message["type"] == "event":
+                self._publisher.add_event(message["event"])
             elif message["type"] == "stop":
                 return int(message["deadline_ns"])
         return monotonic_ns() + int(self._child.config.process.drain_s * 1e9) if self._child.stopping else None
 
-    def take_frames(self) -> None:
-        """Offer what has arrived, one frame a message; at most a bounded number a turn."""
+    def take_frames(self) -> bool:
+        """Offer what has arrived, one frame a message, a bounded number a turn; True when there may be more."""
         for _ in range(_FRAMES_A_STEP):
             try:
                 size = self._link.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return
+                return False
             if size == 0:
-                return
+                return False
             begin_ns = monotonic_ns()
             self._publisher.offer(np.frombuffer(bytes(self._buffer[:size]), RECORD), begin_ns)
             self._child.took("spool", (monotonic_ns() - begin_ns) / 1e6)
+        return True
 
     def book(self) -> None:
         """Put the publisher's counters where the child's report takes them."""

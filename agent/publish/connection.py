@@ -21,6 +21,7 @@ from touchline.errors import LinkError, TouchlineError
 from touchline.mqtt import BrokerClient, MqttSettings, make_client
 from touchline.mqtt_errors import BrokerFault
 
+WILL: Final = b'{"state":"offline","reason":"the connection to the broker broke"}'  # retained last will
 _MISC_EVERY_NS: Final = 250_000_000
 _FIXED_OVERHEAD: Final = 16  # more than PUBLISH's header, message id and property length ever take
 
@@ -37,10 +38,11 @@ class Greeting:
 class Connection:
     """At most one client; its events are collected during :meth:`pump` and fetched by the owner."""
 
-    def __init__(self, settings: MqttSettings, listen_to: str | None) -> None:
+    def __init__(self, settings: MqttSettings, listen_to: str | None, will_topic: str) -> None:
         make_client(settings)  # unusable certificate files are a ConfigError now, not a fault later
         self._settings = settings
         self._listen_to = listen_to
+        self._will_topic = will_topic
         self._client: BrokerClient | None = None
         self._dialled: TouchlineError | BrokerClient | None = None
         self._thread: threading.Thread | None = None
@@ -63,6 +65,7 @@ class Connection:
         outcome: TouchlineError | BrokerClient
         try:
             client = make_client(self._settings, reconnect_on_failure=False)
+            client.will_set(self._will_topic, WILL, qos=1, retain=True)
             client.max_inflight_messages_set(0)  # our own window bounds it; paho must never queue
             client.dial()
             client.on_connect = self._on_connect

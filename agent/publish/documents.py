@@ -49,6 +49,17 @@ class Documents:
         earliest_ns = self._sent_ns.get(topic, -(1 << 62)) + int(self._policy.interval_s * _NS)
         self._unsent[topic] = max(now_ns, earliest_ns)
 
+    def replace_last(self, topic: str, changes: Mapping[str, Any], now_ns: int) -> None:
+        """Send a topic's newest document once more with some keys changed, at once."""
+        last = json.loads(self._states.get(topic, b"{}"))
+        self._states[topic] = encode({**last, **changes})
+        self._unsent[topic] = now_ns
+
+    @property
+    def pending(self) -> bool:
+        """Whether a state waits to be sent or to be acknowledged."""
+        return bool(self._unsent) or any(not message.is_event for message in self._flying.values())
+
     def add_event(self, topic: str, document: Mapping[str, Any]) -> None:
         """Queue an event; the oldest waiting one goes when there are too many."""
         if len(self._events) >= self._policy.max_events:
@@ -74,9 +85,8 @@ class Documents:
         return None
 
     def sent(self, mid: int, message: Outgoing) -> None:
-        """An event left; it comes back if the connection ends before its PUBACK."""
-        if message.is_event:
-            self._flying[mid] = message
+        """A message left; an event comes back if the connection ends before its PUBACK, a state is told anew."""
+        self._flying[mid] = message
 
     def put_back(self, message: Outgoing) -> None:
         """The connection ended while this was being sent; a state is told anew by :meth:`reset`."""
@@ -89,7 +99,7 @@ class Documents:
 
     def reset(self, now_ns: int) -> None:
         """The connection ended: events under way wait again, and every state is told anew."""
-        self._events.extendleft(reversed(self._flying.values()))
+        self._events.extendleft(reversed([message for message in self._flying.values() if message.is_event]))
         self._flying.clear()
         self._unsent = dict.fromkeys(self._states, now_ns)
 

@@ -89,7 +89,7 @@ class Publisher:
         self._documents = Documents(self.settings.documents)
         self._link = LinkCore(self.settings.link, now_ns, jitter)
         self._flow = FlowCore(self.settings.flow, now_ns)
-        self._connection = Connection(mqtt, self.settings.sink_topic)
+        self._connection = Connection(mqtt, self.settings.sink_topic, topic_health(node))
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._said: dict[str, int] = {}  # what the log has been told, and when
         self._selector = selectors.DefaultSelector()
@@ -188,6 +188,12 @@ class Publisher:
         while self.spool.depth.batches and monotonic_ns() < deadline_ns and self._link.phase is not Phase.WAITING:
             self.step(min(0.05, (deadline_ns - monotonic_ns()) / _NS))
         return self.spool.depth
+
+    def say_stopped(self, deadline_ns: int) -> None:
+        """Replace the retained health by ``stopped`` and wait for its PUBACK until the deadline, if connected."""
+        self._documents.replace_last(topic_health(self.node), {"state": "stopped"}, monotonic_ns())
+        while self._documents.pending and monotonic_ns() < deadline_ns and self._link.phase is not Phase.WAITING:
+            self.step(min(0.05, max(0.0, (deadline_ns - monotonic_ns()) / _NS)))
 
     def close(self, deadline_ns: int | None = None) -> Depth:
         """Drain until the deadline, say goodbye, sync the spool; what is left stays on disk for the next start."""

@@ -95,7 +95,7 @@ class Ring:
             memory.allocate(memfd, total)
             events += [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(spec.readers)]
             ring = Ring(RingFds(memfd, tuple(events)), spec, page_bytes, tuple(notes))
-        except BaseException:
+        except BaseException:  # also KeyboardInterrupt: nobody else knows these descriptors; close them, then re-raise
             for fd in (memfd, *events):
                 os.close(fd)
             raise

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from touchline.errors import ConfigError
+from touchline.errors import ConfigError, ResourceError
 from touchline.shell import note
 
 
@@ -26,7 +26,9 @@ from touchline.shell import note
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0), help="Which simulated match.")
 @click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="Port of the page; 0 = any.")
 @click.option("--plain-port", type=click.IntRange(0, 65535), help="Also offer plain MQTT on loopback, for Wireshark.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Keep logs, configuration and the match in this folder.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="Keep logs, configuration and the match in a new folder below."
+)
 def demo(json_file: Path | None, headless: bool, keep: Path | None, **asked: Any) -> None:
     """Two cameras, one node, a broker with TLS and the aggregator with its page, on this machine.
 
@@ -42,12 +44,16 @@ def demo(json_file: Path | None, headless: bool, keep: Path | None, **asked: Any
     """
     from rich.console import Console
 
+    if json_file is not None and str(json_file) != "-" and not json_file.absolute().parent.is_dir():
+        raise ResourceError(f"--json {json_file}: its folder does not exist", hint="make it first")
+
     from hil.demo.run import judge, run_demo
     from hil.demo.show import result_table
 
     with ExitStack() as stack:
-        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="touchline-demo-")))
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = (
+            _run_folder(keep) if keep else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tl-demo-")))
+        )
         plan = _plan(folder, **asked)
         watch = stack.enter_context(_Watch(plan.seconds, headless or not sys.stderr.isatty()))
         result = run_demo(plan, folder, watch)
@@ -58,6 +64,19 @@ def demo(json_file: Path | None, headless: bool, keep: Path | None, **asked: Any
     else:
         Console(width=None if sys.stdout.isatty() else 100).print(result_table(result))
     judge(result)
+
+
+def _run_folder(keep: Path) -> Path:
+    """A folder of its own for this run, so that no run reads another's match or spool."""
+    for number in range(1, 10_000):
+        folder = keep / f"run-{number:03d}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        note(f"keeping logs, configuration, keys and the match in {folder}")
+        return folder
+    raise ResourceError(f"{keep} holds 9,999 runs", hint="remove some")
 
 
 def _plan(folder: Path, video: Path | None, calibration: Path | None, port: int, fps: float, **rest: Any) -> Any:

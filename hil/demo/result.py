@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aggregator.export import read_only
 from touchline.record import RECORD
 
+FRAME_DROPS = ("camera", "ring", "late", "abandoned", "frames_refused")
 STAGES = ("land", "ring", "letterbox", "infer", "decode", "track", "exposure_to_link", "spool", "puback")
 
 
@@ -80,13 +81,17 @@ def _engine(status: Mapping[str, Any]) -> dict[str, Any]:
 def result_of(
     status: Mapping[str, Any],
     stored: Stored,
-    position_error: Mapping[str, float] | None,
+    position_error: Mapping[str, float | None] | None,
     seconds: float,
 ) -> dict[str, Any]:
-    """The result document of the demo; ``status`` is the agent's last one."""
+    """The result document of the demo; ``status`` is the agent's last one.
+
+    Every record that the tracker made counts as published, also one that never reached the spool: ``lost`` is what of
+    these the rack does not have.
+    """
     frames = status.get("frames", {"captured": 0, "processed": 0})
     dropped = status.get("dropped", {})
-    published = status.get("queued", 0)
+    published = status.get("records", 0) + dropped.get("link", 0)
     received = len(stored.records)
     counts = stored.batch_counts
     return {
@@ -94,12 +99,12 @@ def result_of(
         "frames": {
             "captured": frames["captured"],
             "processed": frames["processed"],
-            "dropped": sum(dropped.get(reason, 0) for reason in ("camera", "ring", "late")),
+            "dropped": sum(dropped.get(reason, 0) for reason in FRAME_DROPS),
         },
         "records": {
             "published": published,
             "received": received,
-            "lost": published - received + stored.doubled,
+            "lost": published - (received - stored.doubled),
             "duplicated": stored.doubled,
         },
         "latency_ms": _latency(stored),

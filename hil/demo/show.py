@@ -16,6 +16,10 @@ def _number(value: Any, digits: int = 1) -> str:
     return "-" if value is None else f"{value:,.{digits}f}" if isinstance(value, float) else f"{value:,}"
 
 
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
 def live_view(url: str, elapsed_s: float, seconds: float, status: Mapping[str, Any], stats: Mapping[str, Any]) -> Panel:
     """The running demo: progress, flow, losses, stages."""
     flow = Table.grid(padding=(0, 3))
@@ -65,10 +69,13 @@ def result_table(result: Mapping[str, Any]) -> Table:
         table.add_row(f"  {name} p50 / p99, ms", f"{one['p50']:.2f} / {one['p99']:.2f}")
     error = result["position_error_m"]
     if error is not None:
-        table.add_row("position error rms / p95, m", f"{error['rms']:.3f} / {error['p95']:.3f}")
+        table.add_row("position error rms / p95, m", f"{_number(error['rms'], 3)} / {_number(error['p95'], 3)}")
+        shares = f"{_percent(error['matched_share'])} / {_percent(error['found_share'])}"
+        table.add_row("records near a person / people in view found", shares)
     burst = result["burst"]
     table.add_row("records in a burst p50 / max", f"{burst['records_p50']} / {burst['records_max']}")
     table.add_row("spool depth max, records", _number(result["spool"]["depth_max"]))
     engine = result["engine"]
-    table.add_row("engine", f"{engine['name']}, {_number(engine['fps'])} frames/s")
+    table.add_row("engine", f"{engine['name']}, {_number(engine['fps'])} frames/s (1 / median inference)")
+    table.add_row("dropped by reason", _drops(result))
     return table

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from agent.camera.port import CameraInfo, Frame, PixelFormat
+from agent.camera.port import CameraInfo, Frame, FrameTimeout, PixelFormat
 from agent.camera.registry import read_options
 from hil.venue.optics import site_camera
 from hil.venue.players import MAX_PEOPLE, Venue
@@ -149,7 +149,7 @@ class VenueCamera:
                 continue
             wake_ns = self._monotonic() + exposure_ns - now.ptp_ns
             if self._monotonic() >= deadline_ns:
-                raise HardwareError(f"camera {self._section.number}: no frame in time", hint="raise the time-out")
+                raise FrameTimeout(f"camera {self._section.number}: no frame in time")
             self._wait_until(min(wake_ns, deadline_ns))
 
     def _follow_clock(self, now: Stamp) -> None:

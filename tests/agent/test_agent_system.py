@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,8 +55,8 @@ def test_metrics_and_status_show_stages_frames_and_spool(rack: Rack, node: Node)
         page = answer.read().decode()
     for line in (
         r'touchline_stage_ms\{process="inference0",quantile="p99",stage="infer"\} [\d.e-]+',
-        r'touchline_frames_total\{process="capture0",what="captured"\} [1-9]',
-        r'touchline_records_total\{process="publisher",what="acknowledged"\} [1-9]',
+        r'touchline_frames_total\{what="captured"\} [1-9]',
+        r'touchline_records_total\{what="acknowledged"\} [1-9]',
         r'touchline_spool\{unit="records"\} \d',
         r"touchline_up 1.0",
     ):
@@ -149,6 +151,76 @@ def test_kill_9_of_the_broker_mid_way_loses_nothing(rack: Rack, node: Node):
     wait_for(lambda: len(sink.seen) == node.status()["queued"], "all records at the sink", node)
 
 
+def test_a_decoder_that_dies_is_restarted_and_its_frames_flow_again(rack: Rack, node: Node, tmp_path: Path):
+    """An error of a camera is no end of its source: the inference waits for the next life of the capture."""
+    clip = tmp_path / "clip.mp4"
+    source = f"testsrc=s={SIZE_PX[0]}x{SIZE_PX[1]}:r=25:d=20"
+    argv = [need("ffmpeg", "ffmpeg"), "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264"]
+    subprocess.run([*argv, "-preset", "ultrafast", str(clip)], check=True)
+    node.edit('source = "pattern"', 'source = "video"')
+    node.edit("[camera.options]", f'[camera.options]\nfile = "{clip}"\nloop = true')
+    node.start()
+    wait_for(lambda: queued(node) > 50, "records", node)
+    capture = node.child_pid("capture0")
+    children = Path(f"/proc/{capture}/task/{capture}/children").read_text().split()
+    for pid in children:
+        os.kill(int(pid), signal.SIGKILL)
+    wait_for(lambda: node.status()["children"]["capture0"]["restarts"] == 1, "the restart", node)
+    processed = node.status()["frames"]["processed"]
+    wait_for(lambda: node.status()["frames"]["processed"] > processed + 50, "frames after the restart", node)
+    assert "ffmpeg was killed" in node.status()["children"]["capture0"]["last_failure"]
+    assert node.end() == 0
+
+
+def test_one_lost_camera_leaves_the_other_at_work(rack: Rack, tmp_path: Path):
+    node = Node(tmp_path / "two", rack.broker.port, rack.ca.client(NAME), cameras=2)
+    node.text += "restart_limit = 0\n"
+    try:
+        node.start()
+        wait_for(lambda: node.status().get("state") == "running", "both cameras", node)
+        os.kill(node.child_pid("inference1"), signal.SIGKILL)
+        wait_for(lambda: node.status()["state"] == "degraded", "the degraded state", node)
+        assert "camera 2 is given up" in node.status()["reason"]
+        processed = node.status()["frames"]["processed"]
+        wait_for(lambda: node.status()["frames"]["processed"] > processed + 50, "frames of camera 1", node)
+        assert node.end() == 0
+    finally:
+        node.close()
+
+
+def test_a_slow_camera_does_not_cost_the_publisher_its_drain(rack: Rack, node: Node):
+    node.edit("rate_hz = 50.0", "rate_hz = 0.1")
+    node.start()
+    wait_for(lambda: node.status().get("state") == "running", "the first frame", node)
+    assert node.end() == 0
+    assert "killed" not in node.log
+
+
+def test_status_of_a_dead_agent_says_gone_and_exits_6(rack: Rack, node: Node):
+    node.start()
+    wait_for(lambda: node.status().get("state") == "running", "frames", node)
+    argv = [sys.executable, "-m", "touchline.cli", "agent", "status", "--json", "--config", str(node.config)]
+    assert json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)["state"] == "running"
+    node.kill()
+    done = subprocess.run(argv, capture_output=True, check=False)
+    assert done.returncode == 6
+    assert json.loads(done.stdout)["state"] == "gone"
+
+
+def test_the_rack_hears_of_restarts_of_the_end_and_of_sudden_death(rack: Rack, node: Node):
+    sink = rack.subscriber()
+    node.start()
+    wait_for(lambda: queued(node) > 50, "records", node)
+    os.kill(node.child_pid("inference0"), signal.SIGKILL)
+    wait_for(lambda: any(b'"code":"restart"' in one for one in sink.payloads), "the restart as an event", node)
+    assert node.end() == 0
+    wait_for(lambda: b'"state":"stopped"' in sink.payloads[-1], "the goodbye", node)
+    node.start()
+    wait_for(lambda: b'"state":"running"' in sink.payloads[-1], "the next start", node)
+    node.kill()
+    wait_for(lambda: b'"state":"offline"' in sink.payloads[-1], "the last will", node)
+
+
 # --- bad input: one clear line, a documented exit code ----------------------------------------------------------------
 
 
@@ -220,6 +292,12 @@ def test_a_taken_metrics_port_ends_with_5(node: Node):
         taken.listen()
         node.edit("[metrics]\nport = 0", f"[metrics]\nport = {taken.getsockname()[1]}")
         refused(node, 5, "metrics.port")
+
+
+def test_an_unusable_run_folder_ends_with_5(node: Node):
+    (node.folder / "file").write_text("")
+    node.edit('run_dir = "run"', 'run_dir = "file/run"')
+    refused(node, 5, "node.run_dir", "cannot be used")
 
 
 def test_an_unknown_key_ends_with_3(node: Node):

@@ -24,23 +24,30 @@ def view() -> NodeView:
     summary = {"count": 10, "p50": 1.0, "p99": 2.0, "max": 3.0}
     slower = {"count": 8, "p50": 4.0, "p99": 5.0, "max": 6.0}
     children = [
-        child(Role.CAPTURE, 0, {"counters": {"captured": 10, "dropped_camera": 2}}, {"captured": 5}),
-        child(Role.INFERENCE, 0, {"counters": {"processed": 9, "dropped_ring": 1}, "stages": {"infer": summary}}),
+        child(Role.CAPTURE, 0, {"counters": {}}),
+        child(
+            Role.INFERENCE,
+            0,
+            {"counters": {"processed": 9, "dropped_link": 4, "tracker_resets": 1}, "stages": {"infer": summary}},
+            {"processed": 5},
+        ),
         child(Role.INFERENCE, 1, {"counters": {"processed": 8}, "stages": {"infer": slower}}),
         child(Role.PUBLISHER, None, {"counters": {"queued": 7}, "spool": {"records": 3, "trouble": ""}}),
     ]
     place = ReaderLedger(handed=9, skipped=1, late=0, abandoned=0, overruns=0, lag=4, lives=1, pid=1)
-    ledger = RingLedger(10, 2, 0, 1, 1, True, (place,))
+    unused = ReaderLedger(handed=0, skipped=0, late=0, abandoned=0, overruns=0, lag=10, lives=0, pid=0)
+    ledger = RingLedger(10, 2, 0, 1, 1, True, (place, unused))
     stamp = Stamp(10**18, 500, 0, ClockState.UNLOCKED)
-    return NodeView("n", 1, "00", "running", "", stamp, children, {1: ledger}, {1: 25.0})
+    return NodeView("n", 77, 1, "00", "running", "", stamp, children, {1: ledger}, {1: 25.0})
 
 
 def test_totals_never_go_back_over_a_restart():
-    assert view().total("captured") == 15
+    assert view().total("processed") == 22
+    assert view().captured() == 10
 
 
 def test_drops_are_summed_by_reason_and_zero_is_not_a_drop():
-    assert view().drops() == {"camera": 2, "ring": 1}
+    assert view().drops() == {"camera": 2, "ring": 1, "link": 4}
 
 
 def test_a_stage_shows_its_worst_camera():
@@ -68,12 +75,14 @@ def test_metrics_show_each_process():
     page = generate_latest(registry).decode()
     for line in (
         'touchline_stage_ms{process="inference1",quantile="p50",stage="infer"} 4.0',
-        'touchline_frames_total{process="capture0",what="captured"} 15.0',
-        'touchline_dropped_total{process="inference0",reason="ring"} 1.0',
+        'touchline_frames_total{what="captured"} 10.0',
+        'touchline_dropped_total{reason="ring"} 1.0',
+        'touchline_tracker_total{process="inference0",what="resets"} 1.0',
         'touchline_ring_lag_frames{camera="1",reader="0"} 4.0',
         "touchline_clock_bound_ns 500.0",
     ):
         assert line in page
+    assert 'reader="1"' not in page, "a place that nobody reads has no lag"
 
 
 def test_metrics_before_the_first_view_are_empty():

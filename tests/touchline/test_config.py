@@ -31,7 +31,7 @@ def test_the_commented_examples_load():
 
 def test_every_default_shown_in_the_node_example_is_the_real_one():
     """Uncommenting a shown default changes nothing, but for the few lines that show a choice instead."""
-    choices = ("model", "roi", "capture_cpus", "inference_cpus", "loop", "first_frame")
+    choices = ("model", "roi", "capture_cpus", "inference_cpus", "publisher_cpus", "loop", "first_frame")
     lines = []
     for line in NODE.splitlines():
         body = line.removeprefix("# ")
@@ -56,9 +56,11 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one():
         (('name = "pitch-a1"', 'name = "Pitch A1"'), ["node.name = 'Pitch A1'", "a-z0-9-", "{1,16}"]),
         (('spool_dir = "spool"', ""), ["publish.spool_dir is missing"]),
         (("# window_ms = 0.0 ", "window_ms = 251.0 "), ["publish.window_ms = 251.0", "<= 250.0"]),
-        (('# spool_max = "512MiB"', 'spool_max = "5 parsecs"'), ["5 parsecs", "no size"]),
+        (('# spool_max = "512MiB"', 'spool_max = "5 parsecs"'), ["publish.spool_max = '5 parsecs'", "no size"]),
         (('# spool_max = "512MiB"', 'spool_max = "5"'), ["publish.spool_max", "1MiB"]),
         (("[node]", "[node"), ["not valid TOML"]),
+        (('# on_unlocked = "flag"', 'on_unlocked = "required"'), ["clock", "never is locked"]),
+        (('name = "pitch-a1"', 'name = "aggregator"'), ["node.name = 'aggregator'", "rack's certificate"]),
     ],
 )
 def test_mistakes_name_key_value_range(change, words):

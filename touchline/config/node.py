@@ -35,6 +35,12 @@ class ClockSection(Section):
     bound_limit_us: float = Field(default=2_000_000.0, gt=0, le=10_000_000.0)
     on_unlocked: Literal["flag", "required"] = "flag"
 
+    @model_validator(mode="after")
+    def _the_source_can_lock(self) -> ClockSection:
+        if self.on_unlocked == "required":  # the system clock is the only source yet
+            raise ValueError('on_unlocked = "required" needs a clock that can lock; the system clock never is locked')
+        return self
+
 
 class CameraSection(Section):
     """``[[camera]]``: one camera and the view of it that is used (CAP-1)."""

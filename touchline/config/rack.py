@@ -18,6 +18,9 @@ class ReceiveSection(Section):
     queue_messages: int = Field(default=1024, ge=16, le=65_536)
     gap_close_s: float = Field(default=30.0, ge=0.1, le=3600.0, description="a hole older than this is reported lost")
     max_ranges: int = Field(default=1024, ge=8, le=65_536, description="ranges kept above the watermark per node start")
+    max_starts: int = Field(
+        default=64, ge=2, le=4096, description="starts remembered per node; one more retires the one silent longest"
+    )
 
 
 class StoreSection(Section):

@@ -27,8 +27,9 @@ from touchline.record import RECORD
 IDENTITY = Identity(Path("/pki/ca.crt"), Path("/pki/n.crt"), Path("/pki/n.key"))
 STATUS = {
     "frames": {"captured": 100, "processed": 97},
-    "dropped": {"camera": 2, "ring": 1, "link": 5},
+    "dropped": {"camera": 2, "ring": 1},
     "queued": 3,
+    "records": 3,
     "fps": {"1": 12.5},
     "stages_ms": {"infer": {"count": 97, "p50": 20.0, "p99": 30.0, "max": 40.0}},
     "spool": {"depth_max": 52},
@@ -41,6 +42,9 @@ def stored(count: int, doubled: int = 0) -> Stored:
     records["ptp_ns"] = 10**18
     arrived = np.full(count, 10**18, np.int64) + np.arange(count) * 10_000_000
     return Stored(records, arrived, np.array([count], np.int64), doubled)
+
+
+FIGURES = {"rms": 0.25, "p95": 0.5, "matched_share": 0.9, "found_share": 0.8}
 
 
 def plan(video: bool = False) -> DemoPlan:
@@ -75,14 +79,25 @@ def test_losses_doubles_and_silence_fail_the_demo():
     for bad in (stored(2), stored(4, doubled=1), stored(0)):
         with pytest.raises(GateError, match="lost"):
             judge(result_of(STATUS, bad, None, 5.0))
+    never_spooled = {**STATUS, "dropped": {"link": 5}}
+    with pytest.raises(GateError, match="5 records lost"):
+        judge(result_of(never_spooled, stored(3), None, 5.0))
 
 
 def test_the_views_show_the_figures():
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(result_table(result_of(STATUS, stored(3), {"rms": 0.25, "p95": 0.5}, 5.0)))
+    console.print(result_table(result_of(STATUS, stored(3), FIGURES, 5.0)))
     console.print(live_view("http://127.0.0.1:1/", 2.0, 5.0, STATUS, {"records": {"unique": 3, "lost": 0}}))
     text = console.export_text()
-    for figure in ("100 / 3", "3 / 3", "10.0 / 19.8 / 20.0", "0.250 / 0.500", "camera 1: 12.5 fps", "link 5"):
+    for figure in (
+        "100 / 3",
+        "3 / 3",
+        "10.0 / 19.8 / 20.0",
+        "0.250 / 0.500",
+        "camera 1: 12.5 fps",
+        "90.0 % / 80.0 %",
+        "ring 1",
+    ):
         assert figure in text
 
 
@@ -107,5 +122,6 @@ def test_a_short_real_demo_loses_nothing_and_is_near_the_truth(tmp_path):
     assert result["records"]["received"] > 100
     assert result["records"]["lost"] == result["records"]["duplicated"] == 0
     assert result["position_error_m"]["rms"] < 1.0
+    assert result["position_error_m"]["matched_share"] > 0.5
     assert result["latency_ms"]["p50"] is not None
     assert re.search(r"records lost / duplicated\s+│ 0 / 0", done.stdout)
