@@ -86,9 +86,15 @@ def _status_text(value: dict[str, Any]) -> str:
     if latency:
         lines.append(f"latency   p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, max {latency['max']:.1f} ms")
     for node in value["nodes"]:
-        age = "never" if node["health_age_s"] is None else f"{node['health_age_s']:g} s ago"
-        lines.append(f"node      {node['node']}: {node['state']}, epoch {node['epoch']}, health {age}")
+        lines.append(f"node      {node['node']}: {_node_text(node)}")
     return "\n".join(lines)
+
+
+def _node_text(node: dict[str, Any]) -> str:
+    age_s, state = node["health_age_s"], f"{node['state']}, epoch {node['epoch']}"
+    if age_s is None:
+        return f"{state}, health never"
+    return f"{state}, health {age_s:g} s ago" if node["alive"] else f"NOT ALIVE, last word {state}, {age_s:g} s ago"
 
 
 @aggregator.command()

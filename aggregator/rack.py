@@ -21,6 +21,7 @@ from aggregator.store import Arrival, Group, SavedState, Written
 from touchline.config import RackConfig
 from touchline.stats import Window
 
+_MAX_NODES: Final = 1000  # whose starts are told
 _REFUSAL_EVENT_NS: Final = 10_000_000_000  # the same refusal is told once in so long; the counter has them all
 
 
@@ -41,7 +42,7 @@ class Rack:
         self._config = config
         self._lock = threading.Lock()
         self._desk = Desk(
-            Deduper(receive.max_ranges, round(receive.gap_close_s * 1e9)),
+            Deduper(receive.max_ranges, round(receive.gap_close_s * 1e9), receive.max_starts),
             Acceptor(round(accept.silent_s * 1e9), accept.rate_hz, accept.max_intervals),
             Limits(receive.max_message_bytes, frozenset(receive.nodes)),
             park_ns=round(accept.park_s * 1e9),
@@ -62,19 +63,24 @@ class Rack:
     def restore(self, state: SavedState, now_ns: int) -> None:
         """Take up what the store remembers."""
         with self._lock:
+            deduper = self._desk.deduper
+            for key in state.retired:
+                deduper.restore_retired(key)
             for key, seen in state.sources.items():
-                self._desk.deduper.restore(key, seen, now_ns)
+                deduper.restore(key, seen, now_ns)
             for camera, owner, epoch, intervals in state.cameras:
                 self._desk.acceptor.restore(camera, owner, epoch, intervals, now_ns)
             for ident, exposure, taken in state.parked:
                 self._desk.restore_parked(exposure, taken, ident, now_ns)
+            self._saved_totals = dict(state.totals)
             for name, value in state.totals.items():
-                table, _, reason = name.partition(":")
-                if reason:
-                    self._figures.refused[reason] = value
+                table, _, entry = name.partition(":")
+                if table == "refused":
+                    self._figures.refused[entry] = value
+                elif entry:
+                    deduper.restore_totals(table, entry, value)
                 else:
                     self._figures.totals[table] = value
-            self._saved_totals = self._all_totals()
 
     def message(self, topic: str, payload: bytes, now_ns: int, ptp_ns: int, group: Group) -> None:
         """Decide about one message that arrived at ``now_ns`` / ``ptp_ns``; add what must be stored to ``group``."""
@@ -125,7 +131,7 @@ class Rack:
     def prepare(self, group: Group) -> None:
         """Complete a group with everything that changed, just before it is written."""
         with self._lock:
-            group.sources = {**group.sources, **self._desk.deduper.take_changes()}
+            group.sources = self._desk.deduper.take_changes()
             group.cameras += self._desk.acceptor.take_changes()
             now = self._all_totals()
             group.totals = {name: value - self._saved_totals.get(name, 0) for name, value in now.items()}
@@ -141,7 +147,7 @@ class Rack:
 
     def _all_totals(self) -> dict[str, int]:
         refused = {f"refused:{reason}": count for reason, count in self._figures.refused.items()}
-        return {**self._figures.totals, **refused}
+        return {**self._figures.totals, **refused, **self._desk.deduper.totals()}
 
     def say(self, severity: str, code: str, text: str, ptp_ns: int) -> None:
         """Add an event of the rack itself; stored with the next group."""
@@ -164,10 +170,12 @@ class Rack:
 
     def _new_boot(self, node: str, boot_id: bytes, ptp_ns: int) -> None:
         if self._boots.get(node) != boot_id:
-            if len(self._boots) < 1000:
-                known = "restarted" if node in self._boots else "is here"
-                self._say("info", "node", f"{node} {known} (boot {boot_id.hex()[:8]})", ptp_ns)
+            known = node in self._boots
+            if not known and len(self._boots) >= _MAX_NODES:
+                return
             self._boots[node] = boot_id
+            word = "restarted" if known else "is here"
+            self._say("info", "node", f"{node} {word} (boot {boot_id.hex()[:8]})", ptp_ns)
 
     def _owner_changed(self, change: OwnerChange, ptp_ns: int) -> None:
         if change.reason == "first":
@@ -249,6 +257,7 @@ class Rack:
             },
             "messages": {"received": totals["messages"], "refused": dict(self._figures.refused)},
             "parked_frames": self._desk.parked_frames,
+            "starts": {"remembered": self._desk.deduper.starts, "retired": self._desk.deduper.retired_starts},
             "fuse": {"late_frames": self._fuser.late_frames, "incomplete": self._fuser.incomplete},
             "latency_ms": summary_row(self._figures.latency_ms.summary()),
             "commit_ms": summary_row(self.commit_ms.summary()),

@@ -15,10 +15,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from aggregator.ingest import Message
 from aggregator.rack import Link
-from touchline.mqtt import BrokerClient, MqttSettings, make_client
+from touchline.mqtt import SINK_TOPIC, BrokerClient, MqttSettings, make_client
 from touchline.timeline import Clock, monotonic_ns
 
-SINK_TOPIC: Final = "tl/v1/aggregator/sink"  # retained: a receiver is subscribed, so what is published is kept for it
 TOPICS: Final = ("tl/v1/+/det", "tl/v1/+/health", "tl/v1/+/clock", "tl/v1/+/event")
 DEFAULT_CLIENT_ID: Final = "touchline-rack"
 _SESSION_S: Final = 7 * 86_400  # MQTT 5 only: how long the broker keeps our session while we are away

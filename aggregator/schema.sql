@@ -4,7 +4,7 @@ CREATE TABLE sources (
     id      INTEGER PRIMARY KEY,
     node    TEXT NOT NULL,
     boot_id BLOB NOT NULL,
-    seen    TEXT NOT NULL DEFAULT '',        -- JSON: watermark and ranges of record numbers
+    seen    TEXT NOT NULL DEFAULT '',        -- JSON: watermark and ranges of record numbers; 'retired'; '' = forgotten
     UNIQUE (node, boot_id)
 );
 CREATE TABLE batches (

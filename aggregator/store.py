@@ -23,7 +23,7 @@ import numpy as np
 
 from aggregator.core.accept import Exposure, SavedCamera
 from aggregator.core.coverage import Interval
-from aggregator.core.dedupe import SourceKey
+from aggregator.core.dedupe import Changes, SourceKey
 from aggregator.core.desk import Parked, Taken
 from aggregator.core.nodes import Event
 from touchline.errors import InputError, ResourceError
@@ -32,6 +32,12 @@ from touchline.record import NIL_PLAYER, RECORD
 APPLICATION_ID: Final = 0x544C4D31  # "TLM1", in the file's header
 SCHEMA_VERSION: Final = 1
 _NUMBERS: Final = np.dtype("<i8")
+_RETIRED: Final = "retired"  # in sources.seen: its batches are refused; '' = forgotten, the row only names records
+_UNUSED: Final = (
+    "seen = '' AND NOT EXISTS (SELECT 1 FROM batches WHERE source = sources.id) "
+    "AND NOT EXISTS (SELECT 1 FROM parked WHERE source = sources.id)"
+)
+_MAX_IDS: Final = 1024  # sources whose row number is kept at hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Group:
     parked: list[Parked] = field(default_factory=list)
     unparked: list[Parked] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    sources: Mapping[SourceKey, dict[str, Any]] = field(default_factory=dict)
+    sources: Changes = field(default_factory=lambda: Changes({}, [], []))
     cameras: list[SavedCamera] = field(default_factory=list)
     totals: Mapping[str, int] = field(default_factory=dict)
 
@@ -69,6 +75,7 @@ class SavedState:
     """What a new start takes up again."""
 
     sources: dict[SourceKey, dict[str, Any]]
+    retired: list[SourceKey]
     cameras: list[tuple[int, str, int, list[Interval]]]
     parked: list[tuple[int, Exposure, Taken]]
     totals: dict[str, int]
@@ -133,8 +140,7 @@ class Store:
         self._db.execute("PRAGMA journal_size_limit = 67108864")
         self._next_row = 1 + self._one("SELECT coalesce(max(row), 0) FROM records")
         self._next_batch = 1 + self._one("SELECT coalesce(max(id), 0) FROM batches")
-        rows = self._db.execute("SELECT id, node, boot_id FROM sources")
-        self._source_ids = {(node, boot): ident for ident, node, boot in rows}
+        self._db.execute("CREATE INDEX IF NOT EXISTS batches_source ON batches (source)")  # younger than the schema
 
     def _one(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0])
@@ -154,7 +160,7 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
-        except BaseException as error:
+        except BaseException as error:  # also KeyboardInterrupt: roll back and restore our counters, then re-raise
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             self._next_row, self._next_batch, self._source_ids = before
@@ -186,8 +192,14 @@ class Store:
     def _source(self, key: SourceKey) -> int:
         ident = self._source_ids.get(key)
         if ident is None:
-            cursor = self._db.execute("INSERT INTO sources (node, boot_id) VALUES (?, ?)", key)
-            ident = self._source_ids[key] = int(cursor.lastrowid or 0)
+            if len(self._source_ids) >= _MAX_IDS:
+                self._source_ids.clear()
+            query = "SELECT id FROM sources WHERE node = ? AND boot_id = ?"
+            found = self._db.execute(query, key).fetchone()
+            if found is None:
+                cursor = self._db.execute("INSERT INTO sources (node, boot_id) VALUES (?, ?)", key)
+                found = (cursor.lastrowid,)
+            ident = self._source_ids[key] = int(found[0])
         return ident
 
     def _records(self, arrival: Arrival) -> int:
@@ -243,10 +255,7 @@ class Store:
         )
 
     def _state(self, group: Group) -> None:
-        self._db.executemany(
-            "UPDATE sources SET seen = ? WHERE id = ?",
-            [(json.dumps(state), self._source(key)) for key, state in group.sources.items()],
-        )
+        self._starts(group.sources, {parked.taken.source for parked in group.unparked})
         for camera in group.cameras:
             self._db.execute(
                 "INSERT OR REPLACE INTO cameras VALUES (?,?,?)", (camera.camera, camera.owner, camera.epoch)
@@ -260,26 +269,43 @@ class Store:
                 [(camera.camera, *interval) for interval in camera.intervals],
             )
 
+    def _starts(self, changes: Changes, unparked: set[SourceKey]) -> None:
+        texts = [(json.dumps(state), self._source(key)) for key, state in changes.kept.items()]
+        texts += [(_RETIRED, self._source(key)) for key in changes.retired]
+        self._db.executemany("UPDATE sources SET seen = ? WHERE id = ?", texts)
+        self._db.executemany("UPDATE sources SET seen = '' WHERE node = ? AND boot_id = ?", changes.forgotten)
+        for key in {*changes.forgotten, *unparked}:
+            self._db.execute(f"DELETE FROM sources WHERE node = ? AND boot_id = ? AND {_UNUSED}", key)
+            self._source_ids.pop(key, None)
+
     def load(self) -> SavedState:
         """Read what a new start takes up again."""
-        sources = {
-            (node, boot): json.loads(seen)
-            for node, boot, seen in self._db.execute("SELECT node, boot_id, seen FROM sources WHERE seen != ''")
-        }
+        sources: dict[SourceKey, dict[str, Any]] = {}
+        retired: list[SourceKey] = []
+        for node, boot, seen in self._db.execute(
+            "SELECT node, boot_id, seen FROM sources WHERE seen != '' ORDER BY id"
+        ):
+            if seen == _RETIRED:
+                retired.append((node, boot))
+            else:
+                sources[node, boot] = json.loads(seen)
         cameras = []
         for camera, owner, epoch in self._db.execute("SELECT camera, owner, epoch FROM cameras").fetchall():
             query = "SELECT start_ns, end_ns, node FROM coverage WHERE camera = ?"
             cameras.append((camera, owner, epoch, self._db.execute(query, (camera,)).fetchall()))
-        return SavedState(sources, cameras, self._load_parked(), self.totals())
+        return SavedState(sources, retired, cameras, self._load_parked(), self.totals())
 
     def _load_parked(self) -> list[tuple[int, Exposure, Taken]]:
-        keys = {ident: key for key, ident in self._source_ids.items()}
         found = []
-        for ident, source, epoch, numbers, data in self._db.execute("SELECT * FROM parked ORDER BY id"):
+        query = (
+            "SELECT p.id, s.node, s.boot_id, p.epoch, p.numbers, p.records "
+            "FROM parked p JOIN sources s ON s.id = p.source ORDER BY p.id"
+        )
+        for ident, node, boot, epoch, numbers, data in self._db.execute(query):
             records = np.frombuffer(data, RECORD)
             first = records[0]
             exposure = Exposure(int(first["camera"]), int(first["frame"]), int(first["ptp_ns"]))
-            taken = Taken(keys[source], epoch, np.frombuffer(numbers, _NUMBERS).astype(np.int64), records)
+            taken = Taken((node, boot), epoch, np.frombuffer(numbers, _NUMBERS).astype(np.int64), records)
             found.append((ident, exposure, taken))
         return found
 
@@ -308,7 +334,10 @@ class Store:
             return 0
         with self._transaction():
             deleted = self._db.execute("DELETE FROM records WHERE row <= ?", (last[1],)).rowcount
+            left = self._db.execute("SELECT DISTINCT source FROM batches WHERE id <= ?", (last[0],)).fetchall()
             self._db.execute("DELETE FROM batches WHERE id <= ?", (last[0],))
+            self._db.executemany(f"DELETE FROM sources WHERE id = ? AND {_UNUSED}", left)
+            self._source_ids.clear()
             if deleted:
                 self._db.execute(
                     "INSERT INTO totals VALUES ('retired', ?) "

@@ -7,6 +7,7 @@ then frames (twins), so that every number that was seen is remembered, whatever 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from aggregator.core.validate import (
     finite_mask,
 )
 from touchline.record import BatchHeader
+
+_RETIRED: Final = "the node had receive.max_starts newer ones since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,11 @@ class Desk:
 
     def _batch(self, batch: Batch, now_ns: int) -> Outcome:
         header = batch.header
-        outcome = Outcome(header=header)
         source = (header.node, header.boot_id)
+        if self.deduper.is_retired(source):
+            text = f"start {header.boot_id.hex()[:8]}, {header.count} records: {_RETIRED}"
+            return Outcome(refusal=Refusal(Reason.START_RETIRED, header.node, text))
+        outcome = Outcome(header=header)
         spans = self.deduper.observe(source, header.first_record, header.count, now_ns)
         numbers = _numbers(spans)
         outcome.redelivered = header.count - len(numbers)

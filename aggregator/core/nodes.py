@@ -1,4 +1,8 @@
-"""What each node last said about itself, with the age of every statement: old health is not health."""
+"""What each node last said about itself, with the age of every statement: old health is not health.
+
+The broker keeps each node's last document and hands it to whoever subscribes, so its arrival says nothing about its
+age: that is counted from the time at which the node made it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,15 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aggregator.core.validate import Document
+from aggregator.core.validate import MAX_NUMBER, Document
 from touchline.record import BatchHeader
 
 _MAX_EVENTS: Final = 200
 _MAX_NODES: Final = 256
 _MAX_TEXT: Final = 200
+ALIVE_S: Final = 5.0  # a node speaks every half second or second; ten words missed are no jitter
+GONE: Final = frozenset({"offline", "stopped"})  # the last will, and a node's own goodbye
+_LIVE_STEP_NS: Final = (100_000_000, 5_000_000_000)  # closer words may come out of a queue; ALIVE_S apart is no flow
 SEVERITIES: Final = ("info", "warning", "error")
 
 
@@ -27,13 +34,48 @@ class Event:
 
 
 @dataclass(slots=True)
-class NodeView:
-    """One node as the rack sees it; ``*_ns`` are monotonic, 0 = never."""
+class Statement:
+    """The last document of one kind and its age, whatever the broker kept and whatever the node's clock says.
 
-    health: dict[str, Any] = field(default_factory=dict)
-    health_ns: int = 0
-    clock: dict[str, Any] = field(default_factory=dict)
-    clock_ns: int = 0
+    A document's age on arrival is the difference between our PTP time and its ``ptp_ns``, less what is known to be a
+    difference of the clocks; never negative. That is known once two documents came as far apart here as they were
+    made there: then the node speaks now. A single one, or a queue that is emptied, cannot show it, so there the whole
+    difference is age. Without a usable ``ptp_ns`` (a last will has none) the age counts from the arrival.
+    """
+
+    value: dict[str, Any] = field(default_factory=dict)
+    _heard_ns: int = 0  # monotonic, 0 = never
+    _made_ptp_ns: int | None = None
+    _old_ns: int = 0  # age on arrival
+    _clocks_ns: int = 0  # our clock minus the node's
+
+    def take(self, value: dict[str, Any], now_ns: int, ptp_ns: int) -> None:
+        """Take a document that arrived at ``now_ns`` (monotonic) and ``ptp_ns``."""
+        made_ptp_ns = _stamp(value.get("ptp_ns"))
+        self._old_ns = 0
+        if made_ptp_ns is not None:
+            behind_ns = ptp_ns - made_ptp_ns
+            if self._made_ptp_ns is not None and self._flows(now_ns - self._heard_ns, made_ptp_ns - self._made_ptp_ns):
+                self._clocks_ns = behind_ns
+            self._old_ns = max(0, behind_ns - self._clocks_ns)
+        self.value, self._heard_ns, self._made_ptp_ns = value, now_ns, made_ptp_ns
+
+    @staticmethod
+    def _flows(step_here_ns: int, step_there_ns: int) -> bool:
+        shortest_ns, longest_ns = _LIVE_STEP_NS
+        return shortest_ns <= step_here_ns <= longest_ns and abs(step_here_ns - step_there_ns) <= step_here_ns // 2
+
+    def age_s(self, now_ns: int) -> float | None:
+        """Seconds since it was made; None = never heard."""
+        return round((now_ns - self._heard_ns + self._old_ns) / 1e9, 2) if self._heard_ns else None
+
+
+@dataclass(slots=True)
+class NodeView:
+    """One node as the rack sees it; ``batch_ns`` is monotonic, 0 = never."""
+
+    health: Statement = field(default_factory=Statement)
+    clock: Statement = field(default_factory=Statement)
     batch_ns: int = 0
     epoch: int | None = None
     boot_id: str = ""
@@ -60,9 +102,9 @@ class NodeBoard:
         if view is None:
             return None
         if document.kind == "health":
-            view.health, view.health_ns = document.value, now_ns
+            view.health.take(document.value, now_ns, ptp_ns)
         elif document.kind == "clock":
-            view.clock, view.clock_ns = document.value, now_ns
+            view.clock.take(document.value, now_ns, ptp_ns)
         else:
             return self.say(event_of(document, ptp_ns))
         return None
@@ -79,30 +121,36 @@ class NodeBoard:
         return view
 
     def rows(self, now_ns: int) -> list[dict[str, Any]]:
-        """One row per node as plain values; ages in seconds, None = never heard."""
+        """One row per node as plain values; ages in seconds, None = never heard.
+
+        ``alive``: its health was made in the last ``ALIVE_S`` seconds and is neither a last will nor a goodbye.
+        """
         return [_row(name, view, now_ns) for name, view in sorted(self.nodes.items())]
 
 
 def _row(name: str, view: NodeView, now_ns: int) -> dict[str, Any]:
-    epoch = view.epoch if view.epoch is not None else _number(view.health.get("epoch"))
+    health, clock = view.health.value, view.clock.value
+    epoch = view.epoch if view.epoch is not None else _number(health.get("epoch"))
+    state, age_s = _text(health.get("state"), 24) or "unknown", view.health.age_s(now_ns)
     return {
         "node": name,
-        "state": _text(view.health.get("state"), 24) or "unknown",
-        "reason": _text(view.health.get("reason"), _MAX_TEXT),
+        "state": state,
+        "alive": age_s is not None and age_s <= ALIVE_S and state not in GONE,
+        "reason": _text(health.get("reason"), _MAX_TEXT),
         "epoch": epoch,
         "boot_id": view.boot_id,
         "batches": view.batches,
-        "batch_age_s": _age(view.batch_ns, now_ns),
-        "health_age_s": _age(view.health_ns, now_ns),
-        "fps": _figures(view.health.get("fps")),
-        "spool_depth": _spool(view.health),
-        "dropped": _total(view.health.get("dropped")),
-        "temps_c": _figures(view.health.get("temps_c")),
+        "batch_age_s": round((now_ns - view.batch_ns) / 1e9, 2) if view.batch_ns else None,
+        "health_age_s": age_s,
+        "fps": _figures(health.get("fps")),
+        "spool_depth": _spool(health),
+        "dropped": _total(health.get("dropped")),
+        "temps_c": _figures(health.get("temps_c")),
         "clock": {
-            "state": _text(view.clock.get("state"), 24) or "unknown",
-            "bound_ns": _number(view.clock.get("bound_ns")),
-            "offset_ns": _number(view.clock.get("offset_ns")),
-            "age_s": _age(view.clock_ns, now_ns),
+            "state": _text(clock.get("state"), 24) or "unknown",
+            "bound_ns": _number(clock.get("bound_ns")),
+            "offset_ns": _number(clock.get("offset_ns")),
+            "age_s": view.clock.age_s(now_ns),
         },
     }
 
@@ -111,15 +159,17 @@ def event_of(document: Document, ptp_ns: int) -> Event:
     """Read an event document; what is missing gets a neutral value, the time the rack's own."""
     value = document.value
     severity = _text(value.get("severity"), 12)
-    stamp = value.get("ptp_ns")
-    good_stamp = isinstance(stamp, int) and 0 < stamp < 2**62
     return Event(
-        ptp_ns=stamp if good_stamp and isinstance(stamp, int) else ptp_ns,
+        ptp_ns=_stamp(value.get("ptp_ns")) or ptp_ns,
         node=document.node,
         severity=severity if severity in SEVERITIES else "info",
         code=_text(value.get("code"), 48) or "event",
         text=_text(value.get("text"), _MAX_TEXT),
     )
+
+
+def _stamp(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_NUMBER else None
 
 
 def _text(value: object, most: int) -> str:
@@ -151,7 +201,3 @@ def _spool(health: dict[str, Any]) -> float | int | None:
     if not isinstance(spool, dict):
         return _number(health.get("spool_depth"))
     return _number(spool.get("depth", spool.get("records")))
-
-
-def _age(heard_ns: int, now_ns: int) -> float | None:
-    return round((now_ns - heard_ns) / 1e9, 2) if heard_ns else None

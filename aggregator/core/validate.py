@@ -41,6 +41,7 @@ class Reason(str, Enum):
     CORRUPT = "corrupt"
     FOREIGN = "foreign"
     OUT_OF_RANGE = "out_of_range"  # numbers that no node can have reached
+    START_RETIRED = "start_retired"  # a start so old that its numbers are no longer known
     DOCUMENT = "document"  # a JSON topic that is not a JSON object
     NON_FINITE = "non_finite"  # counted per record: position or velocity is NaN or infinite
 

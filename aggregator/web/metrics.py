@@ -54,6 +54,8 @@ def _totals(stats: dict[str, Any]) -> Iterable[Metric]:
         ("lost", "record numbers missing for too long"),
     ):
         yield _gauge(f"touchline_rack_records_{name}", text, stats["records"][name])
+    text = "starts of nodes whose numbers were forgotten because too many followed"
+    yield CounterMetricFamily("touchline_rack_starts_retired", text, value=stats["starts"]["retired"])
     refused = CounterMetricFamily("touchline_rack_messages_refused", "refused messages", labels=["reason"])
     for reason, count in stats["messages"]["refused"].items():
         refused.add_metric([reason], count)
@@ -87,15 +89,17 @@ def _nodes(nodes: list[dict[str, Any]]) -> Iterable[Metric]:
     bound = GaugeMetricFamily("touchline_rack_node_clock_bound_ns", "as the node says", labels=["node"])
     spool = GaugeMetricFamily("touchline_rack_node_spool_records", "as the node says", labels=["node"])
     age = GaugeMetricFamily("touchline_rack_node_health_age_seconds", "age of its health", labels=["node"])
+    alive = GaugeMetricFamily("touchline_rack_node_alive", "1: fresh health that is no goodbye", labels=["node"])
     for node in nodes:
         for family, value in (
+            (alive, int(node["alive"])),
             (bound, node["clock"]["bound_ns"]),
             (spool, node["spool_depth"]),
             (age, node["health_age_s"]),
         ):
             if value is not None:
                 family.add_metric([node["node"]], value)
-    yield from (bound, spool, age)
+    yield from (alive, bound, spool, age)
 
 
 def exposition(status: Callable[[], dict[str, Any]]) -> bytes:

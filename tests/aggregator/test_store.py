@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aggregator.core.accept import SavedCamera
+from aggregator.core.dedupe import Changes
 from aggregator.core.desk import Taken
 from aggregator.core.nodes import Event
 from aggregator.export import audit, export_events, export_records
@@ -66,7 +67,8 @@ def test_a_group_is_written_whole_or_not_at_all(store):
     one, two = frames(2)
     broken = arrival(two, first=100)
     object.__setattr__(broken, "arrived_ptp_ns", "no number" * 3)
-    bad = Group([arrival(one), broken], sources={SOURCE: {"watermark": 1, "joined_at": 0, "given_up": 0, "ranges": []}})
+    seen = {"watermark": 1, "joined_at": 0, "given_up": 0, "ranges": []}
+    bad = Group([arrival(one), broken], sources=Changes({SOURCE: seen}, [], []))
     bad.cameras = [SavedCamera(0, None, 1, [], [])]  # type: ignore[arg-type]
     with pytest.raises(ResourceError):
         store.write(bad)

@@ -3,7 +3,7 @@
 import { cameraColour } from "./pitch.js";
 
 const byId = (id) => document.getElementById(id);
-const STATEMENT_STALE_S = 5; // a node's word older than this is shown as old
+const STATEMENT_STALE_S = 5; // a node's word older than this is shown as old; as ALIVE_S in core/nodes.py
 
 function element(tag, text = "", className = "") {
   const made = document.createElement(tag);
@@ -80,9 +80,14 @@ function showNodes(status) {
 
 function badge(node) {
   if (node.health_age_s == null) return element("span", node.batch_age_s == null ? "silent" : "sending", "badge");
-  if (node.health_age_s > STATEMENT_STALE_S) return element("span", `${node.state}, ${Math.round(node.health_age_s)} s ago`, "badge warn");
-  const tone = node.state === "running" ? "good" : node.state === "offline" ? "bad" : "warn";
+  if (node.health_age_s > STATEMENT_STALE_S) return element("span", `${node.state}, ${ago(node.health_age_s)} ago`, "badge bad");
+  const tone = !node.alive ? "bad" : node.state === "running" ? "good" : "warn";
   return element("span", node.state, `badge ${tone}`);
+}
+
+function ago(seconds) {
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }
 
 function nodeCard(node, streams) {
@@ -94,7 +99,7 @@ function nodeCard(node, streams) {
   const clock = node.clock;
   const old = clock.age_s > STATEMENT_STALE_S;
   const rows = [
-    ["clock", old ? `${clock.state}, ${Math.round(clock.age_s)} s ago` : clock.state, clock.state === "locked" && !old ? "" : "warn"],
+    ["clock", old ? `${clock.state}, ${ago(clock.age_s)} ago` : clock.state, clock.state === "locked" && !old ? "" : "warn"],
     ["bound", clock.bound_ns == null ? "–" : `± ${nanos(clock.bound_ns)}`],
     ["spool", node.spool_depth == null ? "–" : count(node.spool_depth), node.spool_depth > 5000 ? "warn" : ""],
     ["dropped", node.dropped == null ? "–" : count(node.dropped), node.dropped ? "warn" : ""],
