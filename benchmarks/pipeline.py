@@ -28,7 +28,7 @@ from agent.records import FrameContext, records_of
 from agent.track.ground import locate
 from agent.track.tracker import Tracker
 from benchmarks.common import Row, report
-from calibration.detector.boxes import decode_yolov8, nms
+from calibration.detector.boxes import decode_yolov8, suppress
 from hil.venue.optics import site_camera
 from hil.venue.players import Venue
 from touchline.record import BatchHeader, pack_batch
@@ -75,8 +75,8 @@ class Found:
 def found_in(raw: NDArray[np.float32], box: Letterbox) -> Found:
     """Decode and suppress, as the agent's detector does."""
     decoded = decode_yolov8(raw, SCORE)
-    kept = nms(decoded.boxes, decoded.scores, decoded.classes, OVERLAP)
-    return Found(box.to_source(decoded.boxes[kept]), decoded.scores[kept], decoded.classes[kept])
+    kept, voted = suppress(decoded.boxes, decoded.scores, decoded.classes, OVERLAP)
+    return Found(box.to_source(voted), decoded.scores[kept], decoded.classes[kept])
 
 
 def ours(folder: Path) -> Callable[[int, NDArray[np.float32]], int]:

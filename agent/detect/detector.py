@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from agent.detect.engine import Engine, EngineInfo
 from agent.detect.letterbox import Letterbox
-from agent.detect.thresholds import IOU_THRESHOLD, SCORE_THRESHOLD
+from agent.detect.thresholds import CANDIDATE_SCORE, IOU_THRESHOLD, SCORE_THRESHOLD
 from agent.detect.types import Detections
-from calibration.detector.boxes import decode_yolov8, nms
+from calibration.detector.boxes import decode_yolov8, suppress
 from touchline.errors import ConfigError
 from touchline.timeline import monotonic_ns
 
@@ -123,14 +123,16 @@ class Detector:
 
     def decode(self, output: NDArray[np.float32], box: Letterbox) -> Detections:
         """Turn the engine's output into people in source pixels; candidates outside the picture vanish."""
-        found = decode_yolov8(output, self.score_threshold)
+        found = decode_yolov8(output, min(self.score_threshold, CANDIDATE_SCORE))
         self.non_finite += found.non_finite
         boxes, scores, classes = found.boxes, found.scores, found.classes
         if self._classes is not None:
             wanted = np.isin(classes, self._classes)
             boxes, scores, classes = boxes[wanted], scores[wanted], classes[wanted]
-        kept = nms(boxes, scores, classes, self.iou_threshold)
-        people = Detections(box.to_source(boxes[kept]), scores[kept], classes[kept])
+        kept, voted = suppress(boxes, scores, classes, self.iou_threshold)
+        strong = scores[kept] >= self.score_threshold
+        kept = kept[strong]
+        people = Detections(box.to_source(voted[strong]), scores[kept], classes[kept])
         sides = people.boxes[:, 2:] - people.boxes[:, :2]
         return people.select(np.flatnonzero(sides.min(axis=1) > 0))
 

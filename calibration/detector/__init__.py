@@ -1,0 +1,1 @@
+"""The people detector: data, training, export and evaluation."""
