@@ -21,7 +21,7 @@ from touchline.shell import note
 @click.option("--headless", is_flag=True, help="No live terminal view, for CI.")
 @click.option("--video", type=click.Path(path_type=Path), help="Use this recording instead of the simulated venue.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="Calibration of the recording's camera.")
-@click.option("--fps", default=12.5, show_default=True, type=click.FloatRange(1, 240), help="Simulated camera rate.")
+@click.option("--fps", default=25.0, show_default=True, type=click.FloatRange(1, 240), help="Simulated camera rate.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Engine threads per camera.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0), help="Which simulated match.")
 @click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="Port of the page; 0 = any.")

@@ -22,7 +22,8 @@ class PositionError:
     """Agreement of records with the truth at their own exposure times.
 
     ``rms_m`` and ``p95_m`` over matched records (nan when none matched); ``velocity_rms_mps`` over the same;
-    ``matched_share`` is matched / records; ``found_share`` is matched / people in view, nan when no camera is given.
+    ``matched_share`` is matched / records; ``found_share`` is the share of the people in view that have a record, nan
+    when no camera is given.
     """
 
     records: int
@@ -52,7 +53,7 @@ def position_error(
         cameras: calibration by camera number; people outside its picture are not expected (``found_share``).
         gate_m: records farther than this from everybody stay unmatched and do not enter the errors.
     """
-    gaps, velocity_gaps, expected = [], [], 0
+    gaps, velocity_gaps, expected, found = [], [], 0, 0
     for frame in _frames(records):
         state = venue.state_at(int(frame["ptp_ns"][0]))
         found_m = np.stack([frame["x_m"], frame["y_m"]], axis=1)
@@ -61,7 +62,10 @@ def position_error(
         speeds = np.stack([frame["vx_mps"], frame["vy_mps"]], axis=1)[rows]
         velocity_gaps.append(np.linalg.norm(speeds - state.v_mps[people], axis=1))
         camera = (cameras or {}).get(int(frame["camera"][0]))
-        expected += int(in_view(camera, state).sum()) if camera else 0
+        if camera is not None:
+            visible = in_view(camera, state)
+            expected += int(visible.sum())
+            found += int(visible[people].sum())
     gap = np.concatenate(gaps) if gaps else np.empty(0)
     velocity_gap = np.concatenate(velocity_gaps) if velocity_gaps else np.empty(0)
     return PositionError(
@@ -71,7 +75,7 @@ def position_error(
         p95_m=float(np.percentile(gap, 95)) if len(gap) else float("nan"),
         velocity_rms_mps=_rms(velocity_gap),
         matched_share=len(gap) / len(records) if len(records) else float("nan"),
-        found_share=len(gap) / expected if expected else float("nan"),
+        found_share=found / expected if expected else float("nan"),
     )
 
 
