@@ -55,7 +55,7 @@ mark=.venv/.ready-$role-$(cat "$lock" pyproject.toml | sha256sum | cut -c1-16)
 if [ ! -e "$mark" ]; then
   echo "installing the locked Python requirements ($lock, $(grep -c '==' "$lock") pins) into .venv"
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
   rm -f .venv/.ready-"$role"-*
   touch "$mark"
