@@ -13,7 +13,7 @@ step() {
 step "ruff check" ruff check --output-format concise .
 step "ruff format" ruff format --check --quiet .
 step "mypy --strict" mypy
-step "import layers" lint-imports --verbose=false
+step "import layers" lint-imports --no-logo
 step "pytest" pytest --cov --cov-report=term:skip-covered "$@"
 if [ ${#failed[@]} -gt 0 ]; then
   echo "failed: ${failed[*]}"

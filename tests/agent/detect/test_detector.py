@@ -90,11 +90,22 @@ def test_whatever_the_engine_says_the_result_is_sound(output):
 
 
 def test_non_finite_candidates_are_counted():
-    output = columns((50, 50, 20, 20, 0.9), (np.nan, 50, 20, 20, 0.9), (50, 50, 20, 20, np.inf), (9, 9, np.inf, 4, 0.1))
+    output = columns(
+        (50, 50, 20, 20, 0.9), (np.nan, 50, 20, 20, 0.9), (50, 50, 20, 20, np.inf), (9, 9, np.inf, 4, 0.01)
+    )
     detector = Detector(Canned(output))
     assert len(detector.detect(IMAGE)) == 1 and detector.non_finite == 2
     detector.detect(IMAGE)
     assert detector.non_finite == 4
+
+
+def test_weaker_candidates_vote_on_the_box_whatever_score_is_asked_for():
+    output = columns((50, 50, 20, 20, 0.9), (54, 50, 20, 20, 0.3), (90, 50, 20, 20, 0.2))
+    few, many = Detector(Canned(output), score_threshold=0.5), Detector(Canned(output), score_threshold=0.1)
+    assert len(few.detect(IMAGE)) == 1
+    assert len(many.detect(IMAGE)) == 2
+    assert np.array_equal(few.detect(IMAGE).boxes[0], many.detect(IMAGE).boxes[0])
+    assert few.detect(IMAGE).boxes[0].tolist() == pytest.approx([41, 40, 61, 60])
 
 
 @pytest.mark.parametrize("wrong", [{"score_threshold": 1.5}, {"iou_threshold": -0.1}, {"classes": [3]}])

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.detector.boxes import PAD_GREY, decode_yolov8, iou_matrix, letterbox, nms, plan_letterbox
+from calibration.detector.boxes import (
+    PAD_GREY,
+    VOTE_IOU,
+    decode_yolov8,
+    iou_matrix,
+    letterbox,
+    nms,
+    plan_letterbox,
+    suppress,
+)
 from touchline.errors import InputError
 
 
@@ -108,3 +117,19 @@ def test_a_broken_model_cannot_flood_the_suppression() -> None:
 def test_another_layout_is_refused_with_the_fix(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="YOLOv8"):
         decode_yolov8(np.zeros(shape, np.float32), 0.5)
+
+
+@given(st.integers(0, 30), st.integers(0, 10**6))
+def test_voting_keeps_the_choice_of_suppression_and_stays_among_the_voters(count: int, seed: int):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 60, (count, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(0, 30, (count, 2))], axis=1).astype(np.float32)
+    scores, classes = rng.uniform(0, 1, count).astype(np.float32), rng.integers(0, 2, count)
+    kept, voted = suppress(boxes, scores, classes, 0.41)
+    assert kept.tolist() == nms(boxes, scores, classes, 0.41).tolist()
+    overlap = iou_matrix(boxes[kept], boxes)
+    for row, index in enumerate(kept):
+        voters = boxes[(overlap[row] >= VOTE_IOU) & (classes == classes[index])]
+        voters = np.concatenate([voters, boxes[index][None]])
+        assert (voted[row] >= voters.min(axis=0) - 1e-3).all()
+        assert (voted[row] <= voters.max(axis=0) + 1e-3).all()
