@@ -11,6 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hil.demo.result import STAGES
+
 
 def _number(value: Any, digits: int = 1) -> str:
     return "-" if value is None else f"{value:,.{digits}f}" if isinstance(value, float) else f"{value:,}"
@@ -32,8 +34,10 @@ def live_view(url: str, elapsed_s: float, seconds: float, status: Mapping[str, A
     latency_text = " / ".join(_number(latency.get(key)) for key in ("p50", "p99", "max"))
     flow.add_row("exposure to rack", f"{latency_text} ms (p50 / p99 / max)")
     flow.add_row("dropped", Text(_drops(status), style="red" if status.get("dropped") else "green"))
+    bar = Table.grid(expand=True)  # a bar alone ends without a new line and swallows the next row
+    bar.add_row(ProgressBar(total=max(seconds, 1e-9), completed=min(elapsed_s, seconds)))
     body: list[RenderableType] = [
-        ProgressBar(total=max(seconds, 1e-9), completed=min(elapsed_s, seconds)),
+        bar,
         flow,
         _stage_table(status.get("stages_ms", {})),
     ]
@@ -49,8 +53,9 @@ def _stage_table(stages: Mapping[str, Mapping[str, float]]) -> Table:
     table = Table("stage", "p50 ms", "p99 ms", box=None, header_style="dim")
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, one in stages.items():
-        table.add_row(name, f"{one['p50']:.2f}", f"{one['p99']:.2f}")
+    for name in STAGES:
+        if name in stages:
+            table.add_row(name, f"{stages[name]['p50']:.2f}", f"{stages[name]['p99']:.2f}")
     return table
 
 
