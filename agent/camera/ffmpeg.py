@@ -25,15 +25,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
 
+from agent.camera.port import PixelFormat, frame_bytes
 from touchline.errors import ConfigError, InputError, ResourceError
 from touchline.run import need
 
 PACKAGE: Final = "ffmpeg"
-BYTES_PER_PIXEL: Final[Mapping[str, Fraction]] = {
-    "rgb24": Fraction(3),
-    "nv12": Fraction(3, 2),
-    "gray8": Fraction(1),
-}
 _FFMPEG_NAMES: Final[Mapping[str, str]] = {"rgb24": "rgb24", "nv12": "nv12", "gray8": "gray"}
 _PIPE_BYTES: Final = 1 << 20  # Linux's limit for an unprivileged pipe, /proc/sys/fs/pipe-max-size
 _PROBE_TIMEOUT_S: Final = 30.0
@@ -178,8 +174,8 @@ def checked_geometry(
     info: VideoInfo, roi: Roi | None, size: tuple[int, int] | None, pixel_format: str
 ) -> tuple[Roi, tuple[int, int]]:
     """Return (region x, y, w, h; output size w, h), both in pixels, or raise ConfigError naming what is allowed."""
-    if pixel_format not in BYTES_PER_PIXEL:
-        allowed = ", ".join(BYTES_PER_PIXEL)
+    if pixel_format not in _FFMPEG_NAMES:
+        allowed = ", ".join(_FFMPEG_NAMES)
         raise ConfigError(f"pixel format {pixel_format!r} cannot come from a video", hint=f"use one of {allowed}")
     x, y, width, height = region = roi or (0, 0, info.width_px, info.height_px)
     inside = x >= 0 and y >= 0 and x + width <= info.width_px and y + height <= info.height_px
@@ -256,7 +252,7 @@ class FfmpegReader:
         self.info = info or probe(path)
         self.roi, self.size_px = checked_geometry(self.info, roi, size, pixel_format)
         self.pixel_format = pixel_format
-        self.frame_bytes = int(self.size_px[0] * self.size_px[1] * BYTES_PER_PIXEL[pixel_format])
+        self.frame_bytes = frame_bytes(*self.size_px, PixelFormat(pixel_format))
         self.first_frame = first_frame
         self.frames_read = 0
         self._realtime = realtime

@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.camera.port import PixelFormat
+from agent.camera.port import PixelFormat, frame_bytes
 from touchline.errors import InputError
 
-_BITS_PER_PIXEL: Final = {PixelFormat.GRAY8: 8, PixelFormat.NV12: 12, PixelFormat.RAW16: 16, PixelFormat.RGB24: 24}
 _HIGH_BYTE: Final = 1 if sys.byteorder == "little" else 0
 
 
@@ -30,7 +29,7 @@ def to_rgb(
     ``payload``, never a copy. Raises InputError when the byte count does not fit the size.
     """
     flat = np.frombuffer(payload, np.uint8)
-    expected = width_px * height_px * _BITS_PER_PIXEL[pixel_format] // 8
+    expected = frame_bytes(width_px, height_px, pixel_format)
     if flat.size != expected:
         raise InputError(
             f"a {pixel_format.value} frame of {width_px}x{height_px} has {expected} bytes, not {flat.size}",

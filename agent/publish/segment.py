@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Damage:
         )
 
 
-class Segment:
+class Segment(ABC):
     """An ordered run of batches; entries are addressed by index, and on disk by byte offset."""
 
     def __init__(self, number: int) -> None:
@@ -84,28 +85,26 @@ class Segment:
         self._note(self.size, records)
         self.size += len(data)
 
+    @abstractmethod
     def read(self, index: int) -> bytes:
-        """The bytes of entry ``index``; shorter when the medium lost them. Raises OSError."""
-        entry = self.entry(index)
-        return self._read(self._starts[index], entry.size)
+        """The bytes of entry ``index``; shorter when the medium lost some. Raises OSError."""
 
     def _note(self, start: int, records: int) -> None:
         self._starts.append(start)
         self._counts.append(records)
         self.records += records
 
+    @abstractmethod
     def _write(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Add the bytes of one batch at the end."""
 
-    def _read(self, start: int, size: int) -> bytes:
-        raise NotImplementedError
-
-    def sync(self) -> None:
+    def sync(self) -> None:  # noqa: B027 - memory has nothing to sync
         """Make the content survive a power cut, where the medium can."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - memory has nothing to close
         """Give up the file descriptor."""
 
+    @abstractmethod
     def delete(self) -> None:
         """Remove the content for good."""
 
@@ -151,8 +150,9 @@ class DiskSegment(Segment):
             os.ftruncate(self._fd, self.size)
             raise
 
-    def _read(self, start: int, size: int) -> bytes:
-        return os.pread(self._fd, size, start)
+    def read(self, index: int) -> bytes:
+        """The bytes of entry ``index``; shorter when the file was cut behind us. Raises OSError."""
+        return os.pread(self._fd, self.entry(index).size, self._starts[index])
 
     def sync(self) -> None:
         """fdatasync."""
