@@ -143,10 +143,12 @@ def test_kill_9_of_the_broker_mid_way_loses_nothing(rack: Rack, node: Node):
     node.start()
     wait_for(lambda: len(sink.seen) > 200, "records at the sink", node)
     rack.broker.kill()
-    before = queued(node)
+    wait_for(lambda: node.status()["link"]["phase"] != "open", "the broken link", node)
+    before, acknowledged = queued(node), node.status()["acknowledged"]
     wait_for(lambda: queued(node) > before + 100, "records in the spool", node)
     rack.broker.start()
-    wait_for(lambda: node.status()["acknowledged"] > before, "acknowledgements", node)
+    wait_for(lambda: node.status()["link"]["phase"] == "open", "the link", node)
+    wait_for(lambda: node.status()["acknowledged"] > acknowledged + 100, "acknowledgements", node)
     assert node.end() == 0
     wait_for(lambda: len(sink.seen) == node.status()["queued"], "all records at the sink", node)
 
