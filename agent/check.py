@@ -13,11 +13,10 @@ from cryptography import x509
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.camera.port import PixelFormat, frame_bytes
 from agent.camera.registry import open_camera
 from agent.detect.build import DEFAULT_MODEL
 from agent.detect.onnx_engine import OnnxEngine
-from agent.ring import Ring, RingSpec
+from agent.rings import make_ring
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
 from touchline.config import CameraSection, NodeConfig
@@ -88,9 +87,7 @@ def _calibration(section: CameraSection) -> str:
 
 
 def _ring(config: NodeConfig, section: CameraSection) -> str:
-    size = frame_bytes(section.width_px, section.height_px, PixelFormat(section.pixel_format))
-    spec = RingSpec(config.ring.slots, size, guard_slots=config.ring.guard_slots)
-    ring = Ring.create(spec, lock=config.ring.lock, hugepages=config.ring.hugepages)
+    ring = make_ring(config.ring, section)
     try:
         return ring.describe(section.rate_hz)
     finally:

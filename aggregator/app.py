@@ -56,12 +56,8 @@ class RackApp:
     def _audit(self) -> dict[str, Any]:
         return audit(self._config.store.path).as_dict()
 
-    def request_stop(self) -> None:
-        """End :meth:`run` from its own event loop."""
-        self._stop.set()
-
     async def run(self, ready: Callable[[str], None]) -> None:
-        """Serve until SIGTERM, SIGINT or :meth:`request_stop`; ``ready`` gets the page's address.
+        """Serve until SIGTERM or SIGINT; ``ready`` gets the page's address.
 
         Raises ResourceError (port, disk), InputError (a foreign store), ConfigError (certificates).
         """

@@ -269,10 +269,6 @@ class CameraCalibration:
             over_xy = over_xy + over_height * (self.crown_m * dome_slope(xy_m, self.pitch_m))[:, None, :]
         return over_xy, np.concatenate((over_parameters, over_crown), axis=2)
 
-    def ground_jacobian(self, xy_m: FloatArray) -> FloatArray:
-        """(n, 2, 2) pixels per metre at grass points (n, 2): the derivative of pixel over (x, y), lens included."""
-        return self._ground_jacobians(xy_m)[0]
-
     def ground(self, px: ArrayLike, sigma_px: float | ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Both answers at once: ``pitch_from_pixels`` (n, 2) and its covariance (n, 2, 2) in square metres (POS-2).
 

@@ -15,14 +15,14 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from agent.camera.port import PixelFormat, frame_bytes
 from agent.parent.children import ChildHandle
 from agent.parent.drain import Drain
 from agent.parent.health import NodeView, Rates
 from agent.parent.metrics import serve_metrics
 from agent.parent.status import prepare_folders, write_status
 from agent.processes.spec import ChildSpec, Role
-from agent.ring import Ring, RingLedger, RingSpec
+from agent.ring import Ring, RingLedger
+from agent.rings import make_ring
 from agent.supervise import FINAL_EXITS, Flow, RestartBudget, Verdict
 from touchline.config import NodeConfig
 from touchline.notify import notify, watchdog_interval_s
@@ -77,11 +77,8 @@ class Agent:
     # --- start ----------------------------------------------------------------------------------------------------
 
     def _make_rings(self) -> None:
-        ring = self.config.ring
         for index, camera in enumerate(self.config.camera):
-            size = frame_bytes(camera.width_px, camera.height_px, PixelFormat(camera.pixel_format))
-            spec = RingSpec(ring.slots, size, readers=2, guard_slots=ring.guard_slots)
-            self._rings[index] = Ring.create(spec, lock=ring.lock, hugepages=ring.hugepages)
+            self._rings[index] = make_ring(self.config.ring, camera)
             _LOG.info("camera %d %s", camera.number, self._rings[index].describe(camera.rate_hz))
 
     def _make_children(self) -> None:
@@ -199,7 +196,7 @@ class Agent:
     # --- what is seen and said ------------------------------------------------------------------------------------
 
     def _watch(self, now_ns: int) -> None:
-        ledgers = {self.config.camera[index].number: ring.ledger() for index, ring in self._rings.items()}
+        ledgers = self._ledgers()
         live = self._live_cameras()
         for camera, ledger in ledgers.items():
             for flow, frames in ((self._landed, ledger.committed), (self._taken, _taken(ledger))):
@@ -220,6 +217,10 @@ class Agent:
             for camera, ledger in ledgers.items():
                 self._rates.look(camera, ledger.committed, now_ns)
             self._look(ledgers, *self._state(now_ns))
+
+    def _ledgers(self) -> dict[int, RingLedger]:
+        """The books of every ring, by camera number."""
+        return {self.config.camera[index].number: ring.ledger() for index, ring in self._rings.items()}
 
     def _live_cameras(self) -> set[int]:
         """Numbers of the cameras that should deliver."""
@@ -279,7 +280,7 @@ class Agent:
             if child.running:
                 child.kill()
                 child.reap(monotonic_ns())
-        ledgers = {self.config.camera[index].number: ring.ledger() for index, ring in self._rings.items()}
+        ledgers = self._ledgers()
         self._look(ledgers, "stopped", self._drain.reason if self._drain else "a fault of the agent itself")
         for ring in self._rings.values():
             ring.close()

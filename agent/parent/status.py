@@ -15,9 +15,18 @@ from touchline.errors import InputError, ResourceError
 _LOG: Final = logging.getLogger("agent")
 
 
-def status_file(config: NodeConfig) -> Path:
-    """Where the agent writes its status."""
-    return config.node.run_dir / "agent-status.json"
+def status_file(run_dir: Path) -> Path:
+    """Where an agent with this ``node.run_dir`` writes its status."""
+    return run_dir / "agent-status.json"
+
+
+def last_status(run_dir: Path) -> dict[str, Any]:
+    """What the agent said last; empty when it has said nothing that can be read."""
+    try:
+        document = json.loads(status_file(run_dir).read_text())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def prepare_folders(config: NodeConfig) -> None:
@@ -33,7 +42,7 @@ def prepare_folders(config: NodeConfig) -> None:
 
 def write_status(config: NodeConfig, view: NodeView) -> None:
     """Replace the status file; a full tmpfs is a warning, the metrics page still answers."""
-    path = status_file(config)
+    path = status_file(config.node.run_dir)
     fresh = path.with_suffix(".new")
     try:
         fresh.write_text(json.dumps({**view.document(), "clock": view.clock_document()}))
@@ -44,13 +53,11 @@ def write_status(config: NodeConfig, view: NodeView) -> None:
 
 def read_status(config: NodeConfig) -> tuple[dict[str, Any], bool]:
     """The last status, and whether the agent that wrote it still runs. Raises InputError when there is none."""
-    path = status_file(config)
-    try:
-        document = json.loads(path.read_text())
-        pid = int(document["pid"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no status", hint="start the agent: touchline agent run --config FILE") from error
-    return document, document["state"] != "stopped" and _alive(pid)
+    document = last_status(config.node.run_dir)
+    if not isinstance(document.get("pid"), int):
+        path = status_file(config.node.run_dir)
+        raise InputError(f"{path} is no status", hint="start the agent: touchline agent run --config FILE")
+    return document, document["state"] != "stopped" and _alive(document["pid"])
 
 
 def _alive(pid: int) -> bool:

@@ -23,7 +23,7 @@ from agent.track.ground import GroundProjector, locate
 from agent.track.tracker import Tracker
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
-from touchline.config import CameraSection
+from touchline.config import CameraSection, TrackSection
 from touchline.timeline import Clock, SystemClock, monotonic_ns
 
 _WAIT_S: Final = 0.1
@@ -40,8 +40,7 @@ class Pipeline:
     detector: Detector
     tracker: Tracker
     ground: GroundProjector
-    sigma_px: float
-    sigma_share: float
+    track: TrackSection
     clock_bound_limit_ns: int
     _rgb: NDArray[np.uint8] | None = None
 
@@ -59,7 +58,7 @@ class Pipeline:
 
     def follow(self, detections: Detections, frame: RingFrame) -> tuple[NDArray[np.void], int]:
         """Detections to records: ground position, tracking, packing; also how many tracks were not finite."""
-        located = locate(detections, self.ground, sigma_px=self.sigma_px, sigma_share=self.sigma_share)
+        located = locate(detections, self.ground, sigma_px=self.track.sigma_px, sigma_share=self.track.sigma_share)
         tracks = self.tracker.update(frame.stamp.ptp_ns / 1e9, located)
         context = FrameContext(self.camera.number, frame.sequence, frame.stamp, self.clock_bound_limit_ns)
         return records_of(tracks, context)
@@ -83,8 +82,7 @@ def build_pipeline(child: Child) -> Pipeline:
         detector=detector,
         tracker=Tracker(config.track),
         ground=view_of(calibration, camera),
-        sigma_px=config.track.sigma_px,
-        sigma_share=config.track.sigma_share,
+        track=config.track,
         clock_bound_limit_ns=int(config.clock.bound_limit_us * 1000),
     )
 

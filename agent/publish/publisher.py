@@ -104,11 +104,6 @@ class Publisher:
         self._selector.register(fd, selectors.EVENT_READ)
         self._watched.add(fd)
 
-    def unwatch(self, fd: int) -> None:
-        """Stop waiting for ``fd``; call it before closing it."""
-        self._watched.discard(fd)
-        self._selector.unregister(fd)
-
     def offer(self, records: NDArray[np.void], now_ns: int | None = None) -> None:
         """Take one frame's records (dtype ``RECORD``); with a window of 0 they leave within this call."""
         now_ns = monotonic_ns() if now_ns is None else now_ns

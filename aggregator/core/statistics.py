@@ -87,9 +87,6 @@ class StreamFigures:
     heard_ns: int = 0
 
 
-TOTALS: Final = ("messages", "received", "unique", "redelivered", "twin_copies", "same_key", "refused_records")
-
-
 @dataclass(slots=True)
 class Figures:
     """Totals over the life of the store, and figures of this run. All times are monotonic ns given by the caller."""

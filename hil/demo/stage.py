@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from agent.parent.status import last_status
 from hil.demo.plan import NODE, DemoPlan, node_toml, rack_toml
 from hil.rack.broker import Broker, BrokerSpec
 from hil.rack.broker_amqtt import open_broker
@@ -45,7 +46,7 @@ class Stage:
     def __enter__(self) -> Stage:
         try:
             self._start_all()
-        except BaseException:
+        except BaseException:  # also KeyboardInterrupt: end what was started already, then re-raise
             self._stack.close()
             raise
         return self
@@ -114,12 +115,7 @@ class Stage:
 
     def status(self) -> dict[str, Any]:
         """The agent's own status; empty before its first."""
-        try:
-            status = json.loads((self.folder / "run" / "agent-status.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        assert isinstance(status, dict)
-        return status
+        return last_status(self.folder / "run")
 
     def stats(self) -> dict[str, Any]:
         """The aggregator's totals; empty while it cannot be asked."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from agent.parent.status import last_status
 from hil.rack.pki import Identity
 from hil.venue.optics import site_camera
 from tests.agent.detect.stand_in import save
@@ -85,12 +85,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """Its status file; empty before the first."""
-        try:
-            status = json.loads((self.folder / "run" / "agent-status.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        assert isinstance(status, dict)
-        return status
+        return last_status(self.folder / "run")
 
     def child_pid(self, name: str) -> int:
         """Process id of a child that runs now."""

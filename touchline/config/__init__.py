@@ -1,8 +1,18 @@
 """Configuration: one TOML per node, one for the rack; closed, typed, bounded, every error with its fix."""
 
 from touchline.config.loader import Section, load, parse
-from touchline.config.node import CameraSection, MqttSection, NodeConfig
+from touchline.config.node import CameraSection, MqttSection, NodeConfig, RingSection
 from touchline.config.rack import RackConfig
 from touchline.config.track import TrackSection
 
-__all__ = ["CameraSection", "MqttSection", "NodeConfig", "RackConfig", "Section", "TrackSection", "load", "parse"]
+__all__ = [
+    "CameraSection",
+    "MqttSection",
+    "NodeConfig",
+    "RackConfig",
+    "RingSection",
+    "Section",
+    "TrackSection",
+    "load",
+    "parse",
+]
