@@ -40,6 +40,7 @@ class ChildHandle:
     restart_ns: int | None = None
     finished: bool = False
     lives: int = 0
+    told_go: bool = False
     _words: str = ""
 
     @property
@@ -63,7 +64,7 @@ class ChildHandle:
             )
         self.control = parent_end
         self.pidfd = os.pidfd_open(self.process.pid)
-        self.ready, self.restart_ns, self._words = False, None, ""
+        self.ready, self.told_go, self.restart_ns, self._words = False, False, None, ""
         self.lives += 1
 
     def hear(self) -> None:

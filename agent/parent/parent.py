@@ -1,8 +1,8 @@
 """The parent's loop: start in order, restart within limits, feed the watchdog while frames flow, drain on the way out.
 
-Publisher and inference start first, each camera's capture once its inference is ready, so that no frame of a finite
-source is lost. A camera that cannot go on is given up alone; the node ends when none is left. How it ends is in
-:mod:`agent.parent.drain`.
+All children start at once and load side by side; each capture lets its camera run once its inference is ready, so that
+no frame of a finite source is lost. A camera that cannot go on is given up alone; the node ends when none is left. How
+it ends is in :mod:`agent.parent.drain`.
 """
 
 from __future__ import annotations
@@ -91,8 +91,7 @@ class Agent:
         for index in self._rings:
             self._add(Role.CAPTURE, index, None)
         for child in self._children:
-            if child.spec.role is not Role.CAPTURE:
-                self._start(child)
+            self._start(child)
 
     def _add(self, role: Role, camera: int | None, link: socket.socket | None) -> None:
         process = self.config.process
@@ -143,13 +142,14 @@ class Agent:
         return self._drain is None or self._drain.goes_on(now_ns)
 
     def _start_what_is_due(self, now_ns: int) -> None:
-        """Each capture once its inference is ready, and restarts whose pause is over."""
+        """Restarts whose pause is over, and the word to each capture whose inference is ready."""
         ready = {child.spec.camera for child in self._role(Role.INFERENCE) if child.ready}
         for child in self._children:
-            first = child.lives == 0 and child.spec.role is Role.CAPTURE and child.spec.camera in ready
-            again = child.restart_ns is not None and now_ns >= child.restart_ns
-            if (first or again) and child.spec.camera not in self._given_up:
+            if child.restart_ns is not None and now_ns >= child.restart_ns and child.spec.camera not in self._given_up:
                 self._start(child)
+        for capture in self._role(Role.CAPTURE):
+            if capture.running and not capture.told_go and (capture.spec.camera in ready or capture.lives > 1):
+                capture.told_go = capture.tell({"type": "go"})
 
     def _role(self, role: Role) -> list[ChildHandle]:
         return [child for child in self._children if child.spec.role is role]

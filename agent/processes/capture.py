@@ -27,6 +27,7 @@ def run_capture(child: Child) -> None:
     writer = RingWriter(child.ring())
     try:
         camera.open()
+        child.wait_for_go()
         camera.start()
         child.ready(source=camera.info().source, rate_hz=camera.info().rate_hz)
         _Landing(child, camera, writer, clock).run()

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import logging
 import os
+import select
 import signal
 import socket
 from pathlib import Path
@@ -21,6 +22,7 @@ from touchline.timeline import monotonic_ns
 
 TRACKER: Final = "tracker_"  # prefix of the tracker's own counters
 REPORT_EVERY_NS: Final = 500_000_000
+_PATIENCE_S: Final = 0.5
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _LOG: Final = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Child:
         self.control = socket.socket(fileno=spec.control_fd)
         self.control.setblocking(False)
         self.stopping = False
+        self.may_go = False
         self.inbox: list[dict[str, Any]] = []
         self._reported_ns = 0
 
@@ -80,6 +83,12 @@ class Child:
             self._reported_ns = now_ns
             self.report()
 
+    def wait_for_go(self) -> None:
+        """Everything is prepared: return at the parent's word that the others are, or when it says stop."""
+        while not (self.may_go or self.stopping):
+            select.select([self.control], [], [], _PATIENCE_S)
+            self.tick()
+
     def report(self) -> None:
         """Send counters and stages now."""
         summaries = {name: window.summary() for name, window in self.stages.items()}
@@ -91,6 +100,8 @@ class Child:
             while (message := control.receive(self.control)) is not None:
                 if message.get("type") == "stop":
                     self.stopping = True
+                elif message.get("type") == "go":
+                    self.may_go = True
                 self.inbox.append(message)
         except control.PeerGoneError:
             _LOG.warning("the parent is gone")

@@ -47,6 +47,7 @@ class BrokerSpec:
     """What to start. ``port`` 0 picks a free one; ``plain_port`` None means no unencrypted listener, 0 a free port.
 
     The plain listener takes anonymous clients without ACL; it exists for dissector tests and stays on loopback.
+    ``namespace``: the network namespace to run in; ``host`` is then an address there and ``port`` the caller's choice.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class BrokerSpec:
     plain_port: int | None = None
     host: str = "127.0.0.1"
     max_queued_bytes: int = 256 << 20
+    namespace: str | None = None
 
 
 class Broker:
@@ -135,10 +137,10 @@ class Broker:
         return [self.program, "-c", str(write_config(self.spec, port, plain_port))]
 
     def _launch(self, port: int, plain_port: int | None) -> None:
-        for taken in (port, plain_port):
+        for taken in (port, plain_port) if self.spec.namespace is None else ():
             if taken is not None and not _can_bind(self.spec.host, taken):
                 raise _PortTaken(f"port {taken} on {self.spec.host} is in use")
-        argv = self._argv(port, plain_port)
+        argv = [*inside(self.spec.namespace), *self._argv(port, plain_port)]
         if (setpriv := shutil.which("setpriv")) is not None:  # it must not outlive a killed parent
             argv = [setpriv, "--pdeathsig", "TERM", *argv]
         offset = self.log_file.stat().st_size if self.log_file.exists() else 0
@@ -189,6 +191,11 @@ class Broker:
 
 class _PortTaken(Exception):
     """A listener's port is in use."""
+
+
+def inside(namespace: str | None) -> list[str]:
+    """What to put before a command so that it runs in a network namespace; it becomes that command, same pid."""
+    return [] if namespace is None else [need("ip", "iproute2"), "netns", "exec", namespace]
 
 
 def write_config(spec: BrokerSpec, port: int, plain_port: int | None) -> Path:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from touchline.errors import InputError
 from touchline.timeline import utc_s
 
 _CLOCK_SLACK: Final = timedelta(minutes=5)  # a peer whose clock is a little behind still finds the certificate valid
@@ -64,13 +65,44 @@ class LocalCa:
         """Issue a client identity whose common name is ``name``: the node's name, which the broker's ACL goes by."""
         return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, [], valid_days)
 
+    def sign(self, request_pem: bytes, name: str) -> bytes:
+        """A client certificate (PEM) for a key that stays where it was made: only its request came here.
+
+        Raises:
+            InputError: no request, a wrong signature, another name than ``name``, or not an EC P-256 key.
+        """
+        try:
+            request = x509.load_pem_x509_csr(request_pem)
+        except ValueError as error:
+            raise InputError(f"no certificate request for {name}: {error}", hint="send the request in PEM") from error
+        key = request.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise InputError(f"the key in the request for {name} is not EC P-256")
+        if not request.is_signature_valid or request.subject != _common_name(name):
+            raise InputError(f"the request is not {name}'s own: its name or its signature differs")
+        certificate = self._certificate(name, key, ExtendedKeyUsageOID.CLIENT_AUTH, [], self._valid_days)
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
     def _issue(
         self, name: str, usage: x509.ObjectIdentifier, hosts: list[x509.GeneralName], valid_days: float | None
     ) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
         days = self._valid_days if valid_days is None else valid_days
+        identity = Identity(self.ca_file, self.folder / f"{name}.crt", self.folder / f"{name}.key")
+        _write_public(identity.cert_file, self._certificate(name, key.public_key(), usage, hosts, days))
+        _write_key(identity.key_file, key)
+        return identity
+
+    def _certificate(
+        self,
+        name: str,
+        key: ec.EllipticCurvePublicKey,
+        usage: x509.ObjectIdentifier,
+        hosts: list[x509.GeneralName],
+        valid_days: float,
+    ) -> x509.Certificate:
         builder = (
-            _builder(_common_name(name), self._name, key.public_key(), days)
+            _builder(_common_name(name), self._name, key, valid_days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -78,10 +110,7 @@ class LocalCa:
         )
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
-        identity = Identity(self.ca_file, self.folder / f"{name}.crt", self.folder / f"{name}.key")
-        _write_public(identity.cert_file, builder.sign(self._key, hashes.SHA256()))
-        _write_key(identity.key_file, key)
-        return identity
+        return builder.sign(self._key, hashes.SHA256())
 
 
 def _builder(
