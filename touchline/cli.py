@@ -19,7 +19,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "completion": ("touchline.completion:completion", "Print the completion script for bash, zsh or fish."),
     "demo": ("hil.demo.cli:demo", "The whole chain on this machine: cameras to dots on a pitch."),
     "detect": ("agent.detect.cli:detect", "Look at a detector on your own footage."),
-    "hil": ("hil.cli:hil", "The simulated venue and the bench rack."),
+    "flash": ("flash.cli:flash", "Bring Touchline onto a node: the offline bundle and its installer."),
+    "hil": ("hil.cli:hil", "The simulated venue, the bench rack and the virtual node."),
     "record": ("touchline.record_cli:record", "The 104-byte record: decode it, print its layout."),
 }
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from agent.detect.engine import MAX_MODEL_BYTES, EngineInfo, checked_input, checked_output
 from touchline.errors import ConfigError, InputError, ResourceError
+from touchline.ort import onnxruntime as ort
+from touchline.ort import ort_state
 from touchline.timeline import monotonic_ns
 
 CPU_PROVIDER: Final = "CPUExecutionProvider"

@@ -15,7 +15,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from calibration.detector.boxes import decode_yolov8, letterbox, suppress
@@ -31,6 +30,7 @@ from calibration.detector.dataset import (
 )
 from calibration.detector.matching import score_frames, summary
 from touchline.errors import GateError, InputError, TouchlineError
+from touchline.ort import onnxruntime
 from touchline.timeline import monotonic_ns
 
 LOWEST_SCORE = 0.02

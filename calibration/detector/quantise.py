@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import touchline.ort  # noqa: F401  # before what loads ONNX Runtime: it turns the usage reports off
+
+# isort: split
 import cv2
 import numpy as np
 import onnx

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 import pytest
 
 from calibration.detector import evaluate
 from calibration.detector.boxes import decode_yolov8
 from calibration.detector.dataset import read_boxes, read_video
 from calibration.detector.matching import score_frames
+from touchline.ort import onnxruntime
 
 MOST_BYTES = 12 * 2**20
 BAR_RECALL, BAR_PRECISION = 0.83, 0.85

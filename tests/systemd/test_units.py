@@ -1,0 +1,235 @@
+"""The unit files keep their promises: known to systemd 245, least privilege, and they start what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent.supervise import FINAL_EXITS
+from flash.bundle.node.place import CONFIG, ENABLED
+from tests.systemd.units import FOLDER, REPO, UNITS, read_unit, value, values
+from tests.test_house import resolve
+from touchline.config.node import ProcessSection
+
+AGENT = FOLDER / "touchline-agent.service"
+SAFE = FOLDER / "touchline-safe-state@.service"
+PROGRAM = "/opt/touchline/current/bin/touchline"
+SYSTEM_PROGRAMS = {"/bin/systemctl", "/bin/journalctl"}
+OLDEST = 245  # JetPack 5
+
+OLD = (
+    "After",
+    "CapabilityBoundingSet",
+    "ConditionPathExists",
+    "Description",
+    "DeviceAllow",
+    "DevicePolicy",
+    "Environment",
+    "ExecStart",
+    "Group",
+    "KillMode",
+    "LimitCORE",
+    "LimitMEMLOCK",
+    "LimitRTPRIO",
+    "NoNewPrivileges",
+    "NotifyAccess",
+    "OnFailure",
+    "PartOf",
+    "PrivateDevices",
+    "PrivateNetwork",
+    "PrivateTmp",
+    "Restart",
+    "RestartPreventExitStatus",
+    "RestartSec",
+    "RestrictAddressFamilies",
+    "StandardError",
+    "StandardOutput",
+    "SupplementaryGroups",
+    "SyslogIdentifier",
+    "SyslogLevel",
+    "SystemCallArchitectures",
+    "SystemCallErrorNumber",
+    "SystemCallFilter",
+    "TimeoutStartSec",
+    "TimeoutStopSec",
+    "Type",
+    "UMask",
+    "User",
+    "WantedBy",
+    "WatchdogSec",
+    "WorkingDirectory",
+)
+
+# The release of systemd in which each directive appeared; 1: long before.
+SINCE = {
+    **dict.fromkeys(OLD, 1),
+    "RuntimeDirectory": 211,
+    "ProtectHome": 214,
+    "ProtectSystem": 214,
+    "AmbientCapabilities": 229,
+    "StartLimitBurst": 230,
+    "StartLimitIntervalSec": 230,
+    "MemoryDenyWriteExecute": 231,
+    "RestrictRealtime": 231,
+    "ProtectControlGroups": 232,
+    "ProtectKernelModules": 232,
+    "ProtectKernelTunables": 232,
+    "RestrictNamespaces": 233,
+    "StateDirectory": 235,
+    "StateDirectoryMode": 235,
+    "RuntimeDirectoryPreserve": 235,
+    "KeyringMode": 235,
+    "LockPersonality": 235,
+    "PrivateMounts": 239,
+    "ProtectHostname": 242,
+    "RestrictSUIDSGID": 242,
+    "OOMPolicy": 243,
+    "ProtectKernelLogs": 244,
+    "ProtectClock": 245,
+}
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_systemd_245_knows_every_directive(unit):
+    for _, key, _ in read_unit(unit):
+        assert key in SINCE, f"{key}: add the release that brought it"
+        assert SINCE[key] <= OLDEST, f"{key} came with systemd {SINCE[key]}"
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_every_program_that_a_unit_starts_is_there(unit):
+    for _, key, line in read_unit(unit):
+        if key.startswith("Exec"):
+            program, *words = shlex.split(line.lstrip("-"))
+            if program == PROGRAM:
+                resolve([word for word in words if not word.startswith("/")])
+            else:
+                assert program in SYSTEM_PROGRAMS
+
+
+def test_units_name_only_units_that_are_ours_or_the_systems():
+    ours = {path.name for path in UNITS}
+    for unit in UNITS:
+        for _, key, line in read_unit(unit):
+            if key in {"After", "PartOf", "OnFailure", "Wants", "Requires", "WantedBy"}:
+                for name in line.split():
+                    plain = re.sub(r"@.*\.", "@.", name)
+                    assert plain in ours | {"network.target", "multi-user.target"}, f"{unit.name}: {name}"
+
+
+def test_the_installer_enables_what_the_units_say():
+    wanted = {unit.name: by for unit in UNITS for by in values(unit, "WantedBy")}
+    assert wanted == ENABLED
+
+
+def test_the_agent_waits_for_its_configuration_and_for_no_network():
+    assert value(AGENT, "ConditionPathExists") == str(CONFIG)
+    assert str(CONFIG) in value(AGENT, "ExecStart")
+    assert value(AGENT, "After") == "network.target"
+
+
+def test_a_stop_leaves_the_agent_time_to_drain():
+    rules = ProcessSection.model_fields["drain_s"].metadata
+    longest_s = max(rule.le for rule in rules if hasattr(rule, "le"))
+    assert float(value(AGENT, "TimeoutStopSec")) > longest_s
+    assert value(AGENT, "KillMode") == "mixed"
+
+
+def test_what_a_restart_cannot_mend_is_not_restarted():
+    assert value(AGENT, "Restart") == "always"
+    assert set(map(int, value(AGENT, "RestartPreventExitStatus").split())) == FINAL_EXITS
+    assert value(AGENT, "OnFailure") == "touchline-safe-state@%n.service"
+
+
+def test_the_watchdog_is_slower_than_the_agents_own_look_at_its_frames():
+    assert value(AGENT, "Type") == "notify"
+    assert value(AGENT, "NotifyAccess") == "main"
+    assert float(value(AGENT, "WatchdogSec")) > 2 * float(ProcessSection.model_fields["stall_s"].default)
+
+
+def test_the_run_folder_of_the_example_is_the_units():
+    example = (REPO / "docs" / "examples" / "node.toml").read_text()
+    assert f'run_dir = "/run/{value(AGENT, "RuntimeDirectory")}"' in example
+    assert value(AGENT, "RuntimeDirectoryPreserve") == "yes"
+
+
+def test_the_agent_has_two_capabilities_and_three_kinds_of_device():
+    for key in ("CapabilityBoundingSet", "AmbientCapabilities"):
+        assert value(AGENT, key).split() == ["CAP_SYS_NICE", "CAP_IPC_LOCK"]
+    assert [line.split()[0] for line in values(AGENT, "DeviceAllow")] == ["char-video4linux", "char-media", "char-ptp"]
+    assert value(AGENT, "DevicePolicy") == "closed"
+    assert value(AGENT, "ProtectSystem") == "strict"
+    assert values(AGENT, "ReadWritePaths") == []
+    assert value(AGENT, "User") == value(SAFE, "User") == "touchline"
+
+
+def test_the_log_of_given_up_services_has_its_folder_before_the_unit_starts():
+    log = value(SAFE, "StandardOutput").removeprefix("append:")
+    table = (FOLDER / "tmpfiles.d" / "touchline.conf").read_text()
+    assert re.search(rf"^d {Path(log).parent} ", table, re.M)
+
+
+# --- systemd's own judges -----------------------------------------------------------------------------------------
+
+analyze = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed here")
+
+
+@pytest.fixture
+def copies(tmp_path):
+    """The units with a program that exists on this machine."""
+    for unit in UNITS:
+        (tmp_path / unit.name).write_text(unit.read_text().replace(PROGRAM, "/bin/true"))
+    return tmp_path
+
+
+@analyze
+@pytest.mark.system
+def test_systemd_finds_nothing_wrong(copies):
+    names = [str(copies / unit.name.replace("@.", "@touchline-agent.service.")) for unit in UNITS]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *names], capture_output=True, text=True, cwd=copies, check=False
+    )
+    ours = [line for line in done.stderr.splitlines() if "touchline" in line]
+    assert done.returncode == 0, done.stderr
+    assert ours == []
+
+
+@analyze
+@pytest.mark.system
+@pytest.mark.parametrize("unit", [path for path in UNITS if path.suffix == ".service"], ids=lambda path: path.name)
+def test_the_exposure_is_at_most_2_5(unit, copies):
+    argv = ["systemd-analyze", "security", "--offline=true", "--threshold=25", "--no-pager", str(copies / unit.name)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze cannot judge offline (before 250)")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.geteuid() != 0, reason="making users and folders in a tree needs root")
+@pytest.mark.skipif(not shutil.which("systemd-sysusers"), reason="systemd-sysusers is not installed here")
+def test_user_and_folders_can_be_made_in_an_image(tmp_path):
+    for kind in ("sysusers.d", "tmpfiles.d"):
+        shutil.copytree(FOLDER / kind, tmp_path / "usr/local/lib" / kind)
+    (tmp_path / "etc/touchline/pki").mkdir(parents=True)
+    key = tmp_path / "etc/touchline/pki/pitch-a1.key"
+    key.write_text("secret")
+    key.chmod(0o644)
+    for argv in (["systemd-sysusers"], ["systemd-tmpfiles", "--create"]):
+        done = subprocess.run(
+            [*argv, f"--root={tmp_path}", "touchline.conf"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    entry = next(line for line in (tmp_path / "etc/passwd").read_text().splitlines() if line.startswith("touchline:"))
+    assert entry.endswith(":/usr/sbin/nologin")
+    assert "video" in (tmp_path / "etc/group").read_text()
+    assert key.stat().st_mode & 0o777 == 0o400
+    assert key.stat().st_uid == int(entry.split(":")[2])
+    assert (tmp_path / "etc/touchline/pki").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "var/log/touchline").is_dir()
