@@ -38,6 +38,8 @@ _LOG: Final = logging.getLogger(__name__)
 _RATE_DEVIATION: Final = 0.05  # a sensor mode that runs at half the rate is far beyond, a crystal's error far within
 _LYING_DRIVERS: Final = ("tegra",)  # vi5: says monotonic, end of frame; stamps start of frame with the TSC
 
+_NUMBER_MASK: Final = 0xFFFF_FFFF  # the driver counts in 32 bits
+
 
 class V4l2Camera:
     """The camera port over a V4L2 capture device.
@@ -72,7 +74,7 @@ class V4l2Camera:
         """Forget the last stream."""
         self._sequence: int | None = None
         self._start_ns: int | None = None
-        self._unbelievable = self._damaged = 0
+        self._unbelievable = self._damaged = self._repeated = 0
         self._meter = RateMeter()
 
     def open(self) -> None:
@@ -208,7 +210,11 @@ class V4l2Camera:
         """Take note of a buffer; None when its picture or stamp is not to be used."""
         assert self._agreed is not None
         number = self._section.number
+        if self._sequence is not None and taken.sequence == self._sequence & _NUMBER_MASK:
+            self._count_repeat(taken.sequence)
+            return None
         sequence = unwrap(self._sequence, taken.sequence)
+        self._repeated = 0
         if sequence is None:
             raise HardwareError(
                 f"camera {number}: {self._path}: frame numbers jumped from {self._sequence} to {taken.sequence}",
@@ -223,6 +229,15 @@ class V4l2Camera:
                 _LOG.warning("camera %d: frame %d is %s; such frames count as lost", number, sequence, what)
             return None
         return self._believed(taken, sequence)
+
+    def _count_repeat(self, sequence: int) -> None:
+        """A driver that is late may give one number to two frames (vivid does); it must not go on with that."""
+        self._repeated += 1
+        words = f"camera {self._section.number}: {self._path}: "
+        if self._repeated > self._opened().count + 1:
+            raise HardwareError(f"{words}frame numbers stand still at {sequence}", hint="check the driver's log: dmesg")
+        if self._repeated == 1:
+            _LOG.warning("%sthe driver gave number %d twice; the second frame counts as lost", words, sequence)
 
     def _believed(self, taken: Taken, sequence: int) -> Exposure | None:
         number, now_ns, period_ns = self._section.number, self._monotonic(), round(1e9 / self.info().rate_hz)

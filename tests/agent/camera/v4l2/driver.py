@@ -107,6 +107,7 @@ class Driver:
     damaged: set[int] = field(default_factory=set)
     short: dict[int, int] = field(default_factory=dict)
     stamp_fault_ns: dict[int, int] = field(default_factory=dict)
+    misnumbered: dict[int, int] = field(default_factory=dict)
     paint: Painter = paint_number
     knobs: list[Knob] = field(default_factory=list)
     old_controls: bool = False
@@ -168,7 +169,7 @@ class Driver:
             return
         index = self.queued.popleft()
         buffer = self.buffers[index]
-        buffer.sequence = (self.first_sequence + frame) & 0xFFFFFFFF
+        buffer.sequence = (self.first_sequence + self.misnumbered.get(frame, frame)) & 0xFFFFFFFF
         begun_ns = self.start_ns + round(frame * self.period_ns)
         buffer.stamp_ns = begun_ns if self.of_start else self.ready_ns(frame) - self.stamp_delay_ns
         buffer.stamp_ns += self.stamp_fault_ns.get(frame, 0)
