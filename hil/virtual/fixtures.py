@@ -1,0 +1,161 @@
+"""pytest fixtures: ``virtual_node`` and ``virtual_twins``, a fresh node (or pair) from a snapshot for every test.
+
+Installed as a pytest plugin with Touchline. A session boots each seat once, provisions it, waits for its agent and
+freezes it; a test gets it back in about two seconds, on a network and with a rack of its own. A test fails, after its
+own verdict, when it left warnings of the guest's kernel or failed units behind; a failed test carries the nodes'
+journals. Without an image the tests are skipped with the command that builds one, or fail where
+``TOUCHLINE_REQUIRE_VIRTUAL=1`` says that there must be one (CI).
+
+A test that provokes a panic or a failing unit says so: ``@pytest.mark.virtual(allow=["panic"], failed_units=["x"])``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from hil.virtual.image import Image
+    from hil.virtual.node import VirtualNode
+    from hil.virtual.site import Golden, VirtualSite
+
+REQUIRE: Final = "TOUCHLINE_REQUIRE_VIRTUAL"
+_NUMBERS: Final = itertools.count()
+_JOURNAL_LINES: Final = 150
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark of tests that need an emulated node."""
+    config.addinivalue_line(
+        "markers", "virtual(allow=[], failed_units=[]): runs in an emulated node; what it may leave behind"
+    )
+
+
+@pytest.fixture(scope="session")
+def virtual_image() -> Image:
+    """The newest image on this machine, whole."""
+    from hil.virtual.image import load_image
+    from hil.virtual.machine.network import check_host
+    from hil.virtual.machine.qemu import find_qemu
+    from touchline.errors import TouchlineError
+
+    try:
+        find_qemu()
+        check_host()
+        return load_image()
+    except TouchlineError as error:
+        why = f"no virtual node here: {error}"
+        if os.environ.get(REQUIRE):
+            pytest.fail(why, pytrace=False)
+        pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def virtual_folder() -> Iterator[Path]:
+    """A folder with a short name (Unix sockets lie in it), removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="tlv-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def virtual_golden(virtual_image: Image, virtual_folder: Path) -> Golden:
+    """Seat a, booted, provisioned, its agent ready, frozen."""
+    return _freeze(virtual_image, virtual_folder, "a")
+
+
+@pytest.fixture(scope="session")
+def virtual_golden_twins(virtual_image: Image, virtual_folder: Path) -> Golden:
+    """Seats a and b on one network, frozen while both work."""
+    return _freeze(virtual_image, virtual_folder, "ab")
+
+
+@pytest.fixture
+def virtual_node(virtual_golden: Golden, virtual_folder: Path, request: pytest.FixtureRequest) -> Iterator[VirtualNode]:
+    """One node with its agent at work, on its own network; ``virtual_node.rack`` is what it publishes to."""
+    with _restored(virtual_golden, virtual_folder, request) as site:
+        yield site.node("a")
+
+
+@pytest.fixture
+def virtual_twins(
+    virtual_golden_twins: Golden, virtual_folder: Path, request: pytest.FixtureRequest
+) -> Iterator[VirtualSite]:
+    """Two nodes and a rack: ``.node("a")``, ``.node("b")``, ``.rack``, ``.optics`` before both."""
+    with _restored(virtual_golden_twins, virtual_folder, request) as site:
+        yield site
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Add the journal of each node to a failed test's report, while the nodes still run."""
+    report = yield
+    if report.failed and call.when == "call":
+        for node in _nodes(item):
+            report.sections.append((f"journal of {node.name}", _last_words(node)))
+    return report
+
+
+def _freeze(image: Image, folder: Path, seats: str) -> Golden:
+    from hil.virtual.passenger.seat import Passenger
+    from hil.virtual.site import VirtualSite
+
+    passengers = tuple(Passenger(seat) for seat in seats)
+    work = folder / f"boot-{seats}"
+    with VirtualSite(image, work, passengers, name=_name()) as site:
+        ready_s = site.boot()
+        golden = site.freeze(folder / f"golden-{seats}", ready_s)
+    shutil.rmtree(work, ignore_errors=True)
+    return golden
+
+
+@contextmanager
+def _restored(golden: Golden, folder: Path, request: pytest.FixtureRequest) -> Iterator[VirtualSite]:
+    from hil.virtual.site import VirtualSite
+
+    name = _name()
+    work = folder / name
+    mark = request.node.get_closest_marker("virtual")
+    allowed: dict[str, Any] = mark.kwargs if mark else {}
+    with VirtualSite(golden.image, work, golden.passengers, name=name) as site:
+        site.restore(golden)
+        yield site
+        left = [trouble for node in site.nodes.values() for trouble in _left_behind(node, allowed)]
+    shutil.rmtree(work, ignore_errors=True)
+    if left:
+        pytest.fail("the test left this behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+def _left_behind(node: VirtualNode, allowed: dict[str, Any]) -> list[str]:
+    if node.machine.pid is None:  # the test took its power away
+        return []
+    units = {f"failed unit: {unit}" for unit in allowed.get("failed_units", ())}
+    return [f"{node.name}: {trouble}" for trouble in node.troubles(allowed.get("allow", ())) if trouble not in units]
+
+
+def _nodes(item: pytest.Item) -> list[VirtualNode]:
+    found: dict[str, Any] = getattr(item, "funcargs", {})
+    nodes = [found["virtual_node"]] if "virtual_node" in found else []
+    return [*nodes, *(found["virtual_twins"].nodes.values() if "virtual_twins" in found else ())]
+
+
+def _last_words(node: VirtualNode) -> str:
+    from touchline.errors import TouchlineError
+
+    try:
+        if node.machine.pid is not None:
+            return node.journal(_JOURNAL_LINES)
+    except TouchlineError as error:  # a dead guest has no journal to give, its console has
+        return f"{error}\n" + "\n".join(node.machine.console.last_lines())
+    return "the node is off; its console said last:\n" + "\n".join(node.machine.console.last_lines())
+
+
+def _name() -> str:
+    return f"t{os.getpid()}-{next(_NUMBERS)}"

@@ -1,0 +1,1 @@
+"""The virtual machine under a node: QEMU, its guest, its disks and its network."""

@@ -1,0 +1,225 @@
+"""Every handle on a running node: what is set outside is what the node's own kernel shows, by the board's paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hil.virtual.devices.camera import Camera
+from hil.virtual.devices.optics import Look, Optics
+from hil.virtual.devices.rails import RAILS
+from hil.virtual.devices.registers import ZONES
+from hil.virtual.ports import Guest, GuestResult
+from touchline.timeline import monotonic_ns, sleep_until
+
+if TYPE_CHECKING:
+    from hil.virtual.node import VirtualNode
+
+# Stock vivid prints this with a trace when the emulated processor is late: linux/drivers/media/test-drivers/vivid.
+LATE_VIVID = "schedule_timeout: wrong timeout value"
+
+pytestmark = [pytest.mark.system, pytest.mark.virtual(allow=[LATE_VIVID])]
+
+SMALL = "--set-fmt-video=width=320,height=180,pixelformat=NV12 --set-parm=30"
+
+
+def await_true(condition: Callable[[], bool], timeout_s: float = 20.0) -> float:
+    """Seconds until the condition held; the test fails when it does not in time."""
+    began_ns = monotonic_ns()
+    while not condition():
+        waited_s = (monotonic_ns() - began_ns) / 1e9
+        assert waited_s < timeout_s, f"not within {timeout_s:g} s"
+        sleep_until(monotonic_ns() + 100_000_000)
+    return (monotonic_ns() - began_ns) / 1e9
+
+
+def stream(guest: Guest, camera: Camera, frames: int) -> GuestResult:
+    """Read frames with v4l2-ctl, sequence numbers shown."""
+    command = f"v4l2-ctl -d {camera.node} {SMALL} --stream-mmap=8 --stream-count={frames} --verbose 2>&1"
+    return guest.run(command, timeout_s=90.0, check=False)
+
+
+def sequences(result: GuestResult) -> list[int]:
+    return [int(number) for number in re.findall(r"cap dqbuf.*seq: +(\d+)", result.out)]
+
+
+def pings(guest: Guest, count: int = 5) -> int:
+    """How many of ``count`` echoes come back from the rack's address."""
+    out = guest.run(f"ping -q -i 0.2 -W 1 -c {count} 10.77.0.1", check=False).out
+    return int(re.findall(r"(\d+) received", out)[0])
+
+
+@pytest.fixture
+def quiet(virtual_node: VirtualNode) -> VirtualNode:
+    """A node whose cameras nobody holds."""
+    virtual_node.guest.run("systemctl stop touchline-agent.service", check=False, timeout_s=120.0)
+    return virtual_node
+
+
+def test_temperatures_and_the_fan_that_follows(virtual_node: VirtualNode):
+    thermal, fan = virtual_node.thermal, virtual_node.fan
+    for number, zone in enumerate(ZONES):
+        thermal.set_c(zone, 40.0 + number)
+    assert [thermal.read_c(zone) for zone in ZONES] == [40.0, 41.0, 42.0, 43.0]
+    began_ns = monotonic_ns()
+    ramp = thermal.ramp_c("tj-thermal", 90.0, c_per_s=8.0)
+    await_true(lambda: ramp.step((monotonic_ns() - began_ns) / 1e9))
+    await_true(lambda: fan.duty_pct() == 100.0)
+    fan.step(0.0)
+    fan.step(20.0)
+    assert fan.read_pwm() == 255
+    assert fan.read_rpm() == pytest.approx(3000, abs=1)
+    fan.stall()
+    assert fan.read_rpm() == 0
+    fan.fail_tachometer()
+    assert fan.read_rpm() is None
+
+
+def test_a_dead_sensor_reads_an_error(virtual_node: VirtualNode):
+    virtual_node.thermal.fail("gpu-thermal")
+    assert virtual_node.thermal.read_c("gpu-thermal") is None
+    virtual_node.thermal.recover("gpu-thermal")
+    assert virtual_node.thermal.read_c("gpu-thermal") is not None
+
+
+def test_power_rails_and_acceleration(virtual_node: VirtualNode):
+    rails, imu = virtual_node.rails, virtual_node.imu
+    rails.set_mw("VDD_GPU_SOC", 25_000)
+    assert rails.read("VDD_GPU_SOC") == (19_000, 1_320)
+    assert all(rails.read(rail) is not None for rail in RAILS)
+    rails.fail("VDD_CPU_CV")
+    assert rails.read("VDD_GPU_SOC") is None
+    assert rails.read("VDDQ_VDD2_1V8AO") is not None
+    virtual_node.guest.run("echo 100 > /sys/bus/iio/devices/iio:device0/sampling_frequency")
+    imu.set_g(-0.9, 0.25, 1.0)
+    assert imu.read_g() == pytest.approx((-0.9, 0.25, 1.0), abs=0.002)
+    imu.fail()
+    assert imu.read_g() is None
+
+
+def test_a_camera_drops_frames(quiet: VirtualNode):
+    camera = quiet.camera(0)
+    assert "NV12" in camera.formats()
+    assert max(camera.rates_hz("NV12", 1280, 720)) == 60.0
+    camera.drop_pct(40)
+    seen = sequences(stream(quiet.guest, camera, 100))
+    lost = seen[-1] - seen[0] + 1 - len(seen)
+    assert len(seen) == 100
+    assert 0.2 < lost / (lost + len(seen)) < 0.7
+
+
+def test_a_camera_is_disconnected_and_back(quiet: VirtualNode):
+    camera = quiet.camera(0)
+    quiet.guest.run(f"v4l2-ctl -d {camera.node} {SMALL} --stream-mmap=8 >/tmp/stream 2>&1 & sleep 1")
+    camera.disconnect()
+    await_true(lambda: quiet.guest.run("pgrep v4l2-ctl", check=False).exit_code != 0)
+    assert not camera.connected()
+    assert stream(quiet.guest, camera, 1).exit_code != 0
+    assert quiet.camera(1).connected()
+    camera.reconnect()
+    assert len(sequences(stream(quiet.guest, camera, 5))) == 5
+
+
+def test_a_stream_that_breaks(quiet: VirtualNode):
+    camera = quiet.camera(1)
+    camera.refuse("streamon")
+    assert "VIDIOC_STREAMON returned -1" in stream(quiet.guest, camera, 5).out
+    quiet.guest.run(f"v4l2-ctl -d {camera.node} {SMALL} --stream-mmap=8 >/tmp/stream 2>&1 & sleep 1")
+    camera.streaming_error()
+    await_true(lambda: "Input/output error" in quiet.guest.run("cat /tmp/stream").out)
+    camera.timestamp_source("start-of-exposure")
+    assert "ts-src-soe" in stream(quiet.guest, camera, 5).out
+
+
+def test_optics_give_both_cameras_the_same_pixels(quiet: VirtualNode):
+    def picture(camera: Camera) -> str:
+        options = f"{SMALL} --stream-mmap=4 --stream-skip=2 --stream-count=1 --stream-to=/tmp/picture"
+        return quiet.guest.run(f"v4l2-ctl -d {camera.node} {options} >/dev/null 2>&1; sha256sum < /tmp/picture").out
+
+    optics = Optics(quiet.devices.cameras)
+    optics.show(Look("color-squares"))
+    scene = {picture(camera) for camera in quiet.devices.cameras}
+    optics.cover()
+    dark = {picture(camera) for camera in quiet.devices.cameras}
+    assert (len(scene), len(dark)) == (1, 1)
+    assert scene != dark
+
+
+def test_lines_both_ways(virtual_node: VirtualNode):
+    relay, tamper = virtual_node.gpio["relay"], virtual_node.gpio["tamper"]
+    virtual_node.guest.run("(gpioset -m time -s 3 $(gpiofind relay)=1) >/dev/null 2>&1 &")
+    assert relay.wait(1)
+    assert relay.consumer() == "gpioset"
+    assert relay.wait(0, timeout_s=10.0)
+    tamper.drive(1)
+    assert virtual_node.guest.run("gpioget $(gpiofind tamper)").out.strip() == "1"
+
+
+def test_the_network_loses_everything_and_recovers(virtual_node: VirtualNode):
+    net = virtual_node.net
+    assert pings(virtual_node.guest) == 5
+    net.loss_pct(100, direction="in")
+    assert pings(virtual_node.guest) == 0
+    assert net.shown()["in"]["loss-random"]["loss"] == 1
+    net.clear()
+    assert pings(virtual_node.guest) == 5
+    net.unplug()
+    assert not net.carrier()
+    net.plug()
+    await_true(lambda: net.carrier() and pings(virtual_node.guest, 1) == 1)
+
+
+def test_the_serial_line(virtual_node: VirtualNode):
+    uart, guest = virtual_node.uart, virtual_node.guest
+    uart.connect()
+    guest.run("stty -F /dev/ttyS0 1000000 raw -echo && stty -F /dev/ttyS0 | grep -q 1000000")
+    guest.run("printf 'one\\r\\ntwo\\n' > /dev/ttyS0")
+    assert [uart.read_line(10.0), uart.read_line(10.0)] == [b"one", b"two"]
+    guest.run("(timeout 20 head -n 1 /dev/ttyS0 > /tmp/line) >/dev/null 2>&1 & sleep 0.5")
+    uart.write(b"from outside\n")
+    await_true(lambda: guest.run("cat /tmp/line").out == "from outside\n")
+
+
+def test_a_recovery_device_is_plugged(virtual_node: VirtualNode):
+    usb = virtual_node.usb
+    device = usb.plug("apx")
+    assert (device.vendor, device.product, device.name) == (0x0955, 0x7023, "APX")
+    assert usb.plug("acm").product == 0x7020
+    assert virtual_node.guest.run("ls /dev/ttyACM0 /dev/ttyGS0").exit_code == 0
+    usb.unplug()
+    assert usb.devices() == []
+
+
+def test_a_clock_locks_and_cannot_see_the_asymmetry(virtual_node: VirtualNode):
+    ptp, guest = virtual_node.ptp, virtual_node.guest
+    ports = ptp.build()
+    for name, options in (("a", "--priority1 10"), ("b", "-s --summary_interval 0 --uds_address /run/ptp-b")):
+        at = f"ip netns exec {ports[name].namespace} ptp4l -i {ports[name].interface} -H -2 -m {options}"
+        guest.run(f"({at}) > /tmp/{name}.log 2>&1 &")
+    await_true(lambda: " s2 " in guest.run("cat /tmp/b.log").out, timeout_s=60.0)
+    await_true(lambda: abs(ptp.offset_ns()) < 1_000, timeout_s=30.0)
+    ptp.asymmetry_ns(20_000)
+    await_true(lambda: -11_000 < ptp.offset_ns() < -9_000, timeout_s=60.0)
+    ptp.lose_tx_stamps()
+    await_true(lambda: "FAULTY" in guest.run("cat /tmp/b.log").out, timeout_s=30.0)
+    guest.run("pkill ptp4l")
+    before_ns = ptp.offset_ns()
+    ptp.step_phc_ns(5_000_000_000)
+    assert ptp.offset_ns() - before_ns == pytest.approx(5e9, abs=1e7)
+    ptp.remove()
+
+
+@pytest.mark.virtual(allow=[LATE_VIVID, "panic", "sysrq", "Kernel panic"])
+def test_the_watchdog_resets_a_node_that_hangs(virtual_node: VirtualNode):
+    watchdog = virtual_node.watchdog
+    assert watchdog.armed()
+    watchdog.set_timeout_s(4)
+    assert watchdog.timeout_s() == 4
+    watchdog.starve()
+    virtual_node.machine.wait_boot(2)
+    again = virtual_node.watchdog
+    assert again.reset_by_watchdog()
+    assert again.armed()

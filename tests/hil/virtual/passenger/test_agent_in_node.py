@@ -1,0 +1,135 @@
+"""The agent as systemd runs it in the node: a real V4L2 camera, TLS to the rack, and what it must survive."""
+
+from __future__ import annotations
+
+import pytest
+
+from hil.virtual.node import VirtualNode
+from hil.virtual.passenger.seat import PKI, SPOOL_DIR, UNIT
+from hil.virtual.rack import Start
+from tests.hil.virtual.waiting import pause, until
+
+pytestmark = [pytest.mark.system, pytest.mark.virtual]
+
+LOSS_S = 10.0
+BURST_RECORDS = 200
+
+
+def boot_id(node: VirtualNode) -> str:
+    return str(node.agent_status().get("boot_id", ""))
+
+
+def stored(node: VirtualNode, start: str) -> Start:
+    """What the rack has of one start of the node's publisher."""
+    found = [one for one in node.rack.starts(node.name) if one.boot_id == start]
+    return found[0] if found else Start(start, 0, 0, -1)
+
+
+def await_records(node: VirtualNode, more: int = 30, timeout_s: float = 40.0) -> float:
+    """Wait until ``more`` new records are stored."""
+    before = node.rack.records(node.name)
+    return until(lambda: node.rack.records(node.name) >= before + more, f"{more} new records", node, timeout_s)
+
+
+def test_records_flow_from_the_camera_to_the_rack(virtual_node: VirtualNode):
+    await_records(virtual_node, 90)
+    status = virtual_node.agent_status()
+    assert status["state"] == "running"
+    assert status["children"]["capture0"]["source"].startswith("v4l2 /dev/v4l/by-path/platform-vivid.0")
+    assert status["children"]["inference0"]["engine"]["name"].startswith("onnxruntime")
+    assert stored(virtual_node, boot_id(virtual_node)).missing == 0
+    assert virtual_node.unit("ActiveState", "User", "NRestarts") == {
+        "ActiveState": "active",
+        "User": "touchline",
+        "NRestarts": "0",
+    }
+
+
+def test_the_key_never_left_the_node(virtual_node: VirtualNode):
+    listed = virtual_node.run(f"stat -c '%a %U' {PKI}/node.key").out.strip()
+    assert listed == "400 touchline"
+    assert virtual_node.site is not None
+    held = sorted(path.name for path in virtual_node.site.folder.rglob("*.key"))
+    assert held == ["aggregator.key", "broker.key"]
+    refused = virtual_node.run(
+        f"openssl s_client -connect rack:8883 -CAfile {PKI}/ca.crt -verify_return_error </dev/null; true"
+    )
+    assert "Verify return code: 0 (ok)" in refused.out  # the rack is who it says it is
+
+
+def test_camera_disconnected_and_back(virtual_node: VirtualNode):
+    await_records(virtual_node)
+    camera = virtual_node.camera(0)
+    camera.disconnect()
+
+    def noticed() -> bool:
+        capture = virtual_node.agent_status()["children"]["capture0"]
+        return capture["restarts"] > 0 and "camera 1" in capture["last_failure"]
+
+    until(noticed, "word of the lost camera", virtual_node)
+    assert virtual_node.agent_status()["link"]["phase"] == "open"
+    camera.reconnect()
+    await_records(virtual_node, 60)
+    until(lambda: virtual_node.agent_status()["state"] == "running", "return to running", virtual_node)
+    assert virtual_node.unit("NRestarts")["NRestarts"] == "0"
+    assert stored(virtual_node, boot_id(virtual_node)).missing == 0
+
+
+def test_kill_9_of_the_agent(virtual_node: VirtualNode):
+    await_records(virtual_node)
+    before, pid = boot_id(virtual_node), virtual_node.unit("MainPID")["MainPID"]
+    spooled = virtual_node.agent_status()["queued"]
+    virtual_node.run(f"kill -9 {pid}")
+    until(lambda: virtual_node.unit("MainPID")["MainPID"] not in ("0", pid), "restart by systemd", virtual_node)
+    virtual_node.await_agent()
+    until(lambda: boot_id(virtual_node) not in ("", before), "a new start", virtual_node)
+    await_records(virtual_node)
+    until(lambda: stored(virtual_node, before).last + 1 >= spooled, "what the dead agent had spooled", virtual_node)
+    assert stored(virtual_node, before).missing == 0
+    assert virtual_node.unit("NRestarts", "Result") == {"NRestarts": "1", "Result": "success"}
+
+
+def test_total_loss_for_ten_seconds(virtual_node: VirtualNode):
+    await_records(virtual_node)
+    start = boot_id(virtual_node)
+    virtual_node.net.loss_pct(100)
+    pause(LOSS_S)
+    during = virtual_node.agent_status()
+    assert during["state"] == "running"
+    assert during["spool"]["records"] > 0, "records wait in the spool"
+    at_the_end = during["queued"]
+    virtual_node.net.clear()
+    until(lambda: stored(virtual_node, start).last + 1 >= at_the_end, "the backlog", virtual_node)
+    assert stored(virtual_node, start).missing == 0
+    after = virtual_node.agent_status()
+    assert after["spool"]["trouble"] == ""
+    assert not any(after["dropped"].values())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_power_cut_in_the_middle_of_a_burst(virtual_node: VirtualNode, seed: int):
+    """The rack is unreachable, records pile up in the spool, and the plug is pulled while they are being written."""
+    await_records(virtual_node)
+    start = boot_id(virtual_node)
+    acknowledged = stored(virtual_node, start).last
+    virtual_node.net.loss_pct(100)
+    first = virtual_node.agent_status()["queued"]
+    until(lambda: virtual_node.agent_status()["queued"] > first + BURST_RECORDS, "a burst in the spool", virtual_node)
+    durable = virtual_node.agent_status()["queued"]
+    pause(1.0)  # ten times [publish] sync_interval_ms: all that was queued before is on the disk's platter
+    cut = virtual_node.power_cut(seed)
+    assert cut.flushes > 0
+
+    virtual_node.boot()
+    state = virtual_node.run("systemctl show systemd-fsck@* -p Result --value; mount | grep touchline-data || true").out
+    assert "failed" not in state and "exit-code" not in state
+    assert virtual_node.run("mountpoint -q /var/lib/touchline && touch /var/lib/touchline/.writable").exit_code == 0
+    assert virtual_node.run(f"ls {SPOOL_DIR}").out.strip()
+    virtual_node.await_agent()
+    assert virtual_node.agent_status()["spool"]["trouble"] == ""
+    until(lambda: stored(virtual_node, start).last + 1 >= durable, "the spooled burst", virtual_node)
+    kept = stored(virtual_node, start)
+    assert kept.last >= acknowledged
+    assert kept.missing == 0
+    await_records(virtual_node)
+    assert "corrupt" not in virtual_node.journal(unit=UNIT)
