@@ -10,6 +10,12 @@ programs=(mosquitto:mosquitto ffmpeg:ffmpeg ffprobe:ffmpeg ip:iproute2 ptp4l:lin
 optional=()
 if [ "$role" = dev ]; then
   programs+=(gcc:gcc tshark:tshark mosquitto_sub:mosquitto-clients gst-launch-1.0:gstreamer1.0-tools)
+  # the virtual node: emulation, the guest's packages, its device tree and its kernel modules
+  programs+=(qemu-system-aarch64:qemu-system-arm qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs
+    dtc:device-tree-compiler depmod:kmod xz:xz-utils make:make)
+  if [ "$(uname -m)" != aarch64 ]; then
+    programs+=(qemu-aarch64-static:qemu-user-static update-binfmts:binfmt-support aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu)
+  fi
   optional+=(chromium:chromium) # a snap on Ubuntu: the page's tests skip there and say so
 fi
 

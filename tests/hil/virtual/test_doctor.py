@@ -46,6 +46,7 @@ def test_a_good_host_has_nothing_to_mend():
 CASES: list[tuple[HostFacts, dict[str, Any], str, Level, str]] = [
     (GOOD, {"root": False}, "user", Level.MISSING, "sudo"),
     (GOOD, {"cores": 1}, "processor", Level.WARN, "more cores"),
+    (EMPTY, {"machine": "riscv64"}, "processor", Level.MISSING, "build on"),
     (GOOD, {"qemu": Probe(trouble="QEMU 6.2 is too old", fix="get it")}, "QEMU", Level.MISSING, "get it"),
     (GOOD, {"tun": Probe(trouble="not there", fix="modprobe tun")}, "/dev/net/tun", Level.MISSING, "modprobe"),
     (GOOD, {"network": Probe(trouble="no", fix="x")}, "network namespaces", Level.MISSING, "x"),
@@ -62,7 +63,7 @@ CASES: list[tuple[HostFacts, dict[str, Any], str, Level, str]] = [
     (EMPTY, {"mirror": Probe(trouble="no Debian", fix="--mirror")}, "Debian mirror", Level.MISSING, "--mirror"),
     (EMPTY, {}, "image", Level.WARN, "build it"),
     (GOOD, {"image_age_days": 31.0}, "image", Level.WARN, "build"),
-    (GOOD, {"dead": ("demo",)}, "dead nodes", Level.WARN, "destroy demo"),
+    (GOOD, {"dead": ("demo",)}, "dead nodes", Level.WARN, "destroy --name demo"),
     (GOOD, {"stale": ("tlv-x",)}, "stale namespaces", Level.WARN, "removes them"),
 ]
 
@@ -97,9 +98,11 @@ def test_one_command_brings_all_packages():
 def test_devices_are_tried(tmp_path: Path):
     there = tmp_path / "device"
     there.touch()
-    assert module._probe_device(there, "usable", "not there", "make it") == Probe("usable")
-    assert module._probe_device(tmp_path / "none", "usable", "not there", "make it").trouble == "not there"
-    assert "Is a directory" in module._probe_device(tmp_path, "usable", "not there", "make it").trouble
+    assert module._probe_device(there, "make it") == Probe("usable")
+    absent = module._probe_device(tmp_path / "none", "make it")
+    assert "No such file" in absent.trouble
+    assert absent.fix == "make it"
+    assert "Is a directory" in module._probe_device(tmp_path, "make it").trouble
 
 
 def test_a_site_without_a_process_is_dead(tmp_path: Path):

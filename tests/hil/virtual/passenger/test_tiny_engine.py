@@ -14,7 +14,8 @@ pytest.importorskip("onnx")
 def scores(picture: np.ndarray) -> np.ndarray:
     engine = OnnxEngine(MODEL, threads=1)
     engine.load()
-    return np.asarray(engine.infer(picture[None].astype(np.float32)))[0, 4].copy()
+    found: np.ndarray = engine.infer(picture[None].astype(np.float32))[0, 4].copy()
+    return found
 
 
 def test_the_file_is_what_the_program_writes():
