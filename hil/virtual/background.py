@@ -37,6 +37,7 @@ STATE_FOLDER: Final = Path("/run/touchline-virtual")
 
 SNAPSHOT_FILE: Final = "snapshot.json"
 _RACK: Final = "rack"
+_VALID_DAYS: Final = 90.0  # a named snapshot is of use for as long
 _RACK_UP_S: Final = 40.0
 _POLL_NS: Final = 100_000_000
 
@@ -68,7 +69,7 @@ class Background:
     def boot(self, name: str, image: Image, seats: tuple[str, ...], *, agent: bool, say: Say) -> Site:
         """Boot a site from nothing and leave it running; ``say`` is told each step and its seconds."""
         with self._starting(name, image, seats) as (bare, network):
-            ca = LocalCa(self.sites.path(name) / "ca")
+            ca = LocalCa(self.sites.path(name) / "ca", valid_days=_VALID_DAYS)
             site = self._start_rack(bare, RackIdentities.issue(ca), say)
             nodes = [self._node(site, image, seat, network) for seat in seats]
             began_ns = monotonic_ns()

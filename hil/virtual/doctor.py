@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -15,10 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from hil.virtual.background import STATE_FOLDER
 from hil.virtual.image.apt import host_mirror
-from hil.virtual.image.host import BINFMT, missing_packages, needed_programs
+from hil.virtual.image.host import BINFMT, free_bytes, missing_packages, needed_programs
 from hil.virtual.image.image import default_cache, load_image
 from hil.virtual.image.programs import Programs
+from hil.virtual.image.recipe import SPACE_MIB
 from hil.virtual.image.sources import without_password
 from hil.virtual.machine.network import PREFIX, inspect, namespaces
 from hil.virtual.machine.qemu import OLDEST, find_qemu
@@ -31,9 +32,6 @@ from touchline.timeline import utc_s
 if TYPE_CHECKING:
     from rich.table import Table
 
-SITES: Final = "sites"
-"""Folder of what runs, in the cache's folder."""
-
 RUN_PROGRAMS: Final = (
     ("qemu-system-aarch64", "qemu-system-arm"),
     ("qemu-img", "qemu-utils"),
@@ -44,7 +42,7 @@ RUN_PROGRAMS: Final = (
 )
 NODE_MIB: Final = 1900  # 1,536 of guest memory and 300 of QEMU's own, measured
 RACK_MIB: Final = 200
-BUILD_MIB: Final = 3000
+BUILD_MIB: Final = sum(space for step, space in SPACE_MIB.items() if step != "custom-kernel")
 RUN_MIB: Final = 1000
 CORES: Final = 2
 OLD_DAYS: Final = 30.0
@@ -145,8 +143,9 @@ def _probed(what: str, probe: Probe, needed: str, otherwise: Level) -> Finding:
 
 
 def _processor(facts: HostFacts) -> Finding:
-    how = "the guest's own" if facts.arm else "the arm64 guest is emulated (TCG)"
-    found = f"{facts.machine}, {facts.cores} cores: {how}"
+    found = f"{facts.machine}, {facts.cores} cores: the arm64 guest is emulated (TCG)"
+    if not facts.arm and facts.machine != "x86_64":
+        return Finding(facts.to_build, "processor", found, "to build: x86_64 or aarch64", "build on one of them")
     if facts.cores < CORES:
         return Finding(Level.WARN, "processor", found, f"{CORES} cores", "give it more cores; everything takes longer")
     return Finding(Level.OK, "processor", found, f"{CORES} cores")
@@ -218,7 +217,7 @@ def _image(facts: HostFacts) -> Finding:
 def _running(facts: HostFacts) -> list[Finding]:
     found = [Finding(Level.OK, "nodes running", ", ".join(facts.running) or "none", "")]
     if facts.dead:
-        fix = f"touchline hil virtual destroy {facts.dead[0]}"
+        fix = f"touchline hil virtual destroy --name {facts.dead[0]}"
         found.append(Finding(Level.WARN, "dead nodes", ", ".join(facts.dead), "none", fix))
     if facts.stale:
         fix = "nothing to do: the next node's start removes them"
@@ -229,22 +228,20 @@ def _running(facts: HostFacts) -> list[Finding]:
 # --- probed: the edge ---
 
 
-def probe(cache: Path) -> HostFacts:
-    """Look at this host; nothing is changed."""
+def probe(cache: Path, state: Path = STATE_FOLDER) -> HostFacts:
+    """Look at this host; nothing is changed. ``state``: where the sites that run are recorded."""
     image, age_days = _probe_image(cache)
-    running, dead, stale = _probe_nodes(cache / SITES)
+    running, dead, stale = _probe_nodes(state)
     return HostFacts(
         machine=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         root=os.geteuid() == 0,
         ram_free_mib=_ram_free_mib(),
-        disk_free_mib=shutil.disk_usage(_existing(cache)).free >> 20,
+        disk_free_mib=free_bytes(cache.absolute()) >> 20,
         cache=str(cache),
-        kvm=_probe_device(Path("/dev/kvm"), "usable", "no /dev/kvm here", "give this machine nested virtualisation"),
+        kvm=_probe_device(Path("/dev/kvm"), "give this machine nested virtualisation"),
         qemu=_tried(lambda: ".".join(map(str, find_qemu().number))),
-        tun=_probe_device(
-            Path("/dev/net/tun"), "usable", "not there", "modprobe tun, or give the container that device"
-        ),
+        tun=_probe_device(Path("/dev/net/tun"), "modprobe tun, or give the container that device"),
         network=_probe_network(),
         emulation=_probe_emulation(),
         mirror=_tried(lambda: without_password(host_mirror(Programs()).uri)),
@@ -265,10 +262,6 @@ def _tried(look: Callable[[], str]) -> Probe:
         return Probe(trouble=error.message, fix=error.hint)
 
 
-def _existing(path: Path) -> Path:
-    return next(one for one in (path, *path.absolute().parents) if one.exists())
-
-
 def _ram_free_mib() -> int:
     """What is available here: of the machine, or less where a control group says so."""
     lines = Path("/proc/meminfo").read_text().splitlines()
@@ -280,15 +273,13 @@ def _ram_free_mib() -> int:
     return min(free_mib, limit_mib)
 
 
-def _probe_device(path: Path, usable: str, absent: str, fix: str) -> Probe:
+def _probe_device(path: Path, fix: str) -> Probe:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-    except FileNotFoundError:
-        return Probe(trouble=absent, fix=fix)
     except OSError as error:
         mend = "run it with sudo" if error.errno in (errno.EACCES, errno.EPERM) else fix
         return Probe(trouble=f"{path}: {error.strerror}", fix=mend)
-    return Probe(usable)
+    return Probe("usable")
 
 
 def _probe_network() -> Probe:
@@ -348,7 +339,7 @@ def _probe_nodes(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[
         if state.stale:
             stale.append(namespace)
         elif state.taps and namespace.removeprefix(PREFIX) not in sites.names():
-            running.append(f"{namespace} ({state.taps} nodes, not started by `boot`)")
+            running.append(f"{namespace} ({state.taps} nodes, of a test or a program)")
     return tuple(running), tuple(dead), tuple(stale)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hil.virtual.devices import Devices, attach, power_on
 from hil.virtual.handles import Handles
 from hil.virtual.image import Image
-from hil.virtual.machine.console import Finding, Trouble, findings
+from hil.virtual.machine.console import Finding, findings
 from hil.virtual.machine.machine import BOOT_S, Machine
 from hil.virtual.machine.network import Network
 from hil.virtual.machine.power import PowerCut
@@ -148,9 +148,12 @@ class VirtualNode(Handles):
         chosen = f"--unit={unit}" if unit else ""
         return self.run(f"journalctl --no-pager -o short-precise -n {lines} {chosen}", check=False).out
 
-    def troubles(self, allow: Collection[Trouble] = ()) -> list[str]:
-        """What no test may leave behind: warnings of the guest's kernel, failed units."""
-        found = [f"kernel {item.trouble.value}: {item.text}" for item in self._findings() if item.trouble not in allow]
+    def troubles(self, allow: Collection[str] = ()) -> list[str]:
+        """What no test may leave behind: warnings of the guest's kernel, failed units.
+
+        ``allow``: kinds of :class:`Trouble` (``"panic"``) and parts of the line itself.
+        """
+        found = [f"kernel {item.trouble.value}: {item.text}" for item in self._findings() if not _allowed(item, allow)]
         failed = self.run("systemctl list-units --state=failed --plain --no-legend", check=False).out.split("\n")
         return found + [f"failed unit: {line.split()[0]}" for line in failed if line.strip()]
 
@@ -162,6 +165,10 @@ class VirtualNode(Handles):
         if self._devices is not None:
             self._devices.uart.close()
         self._devices = None
+
+
+def _allowed(finding: Finding, allow: Collection[str]) -> bool:
+    return any(one == finding.trouble.value or one in finding.text for one in allow)
 
 
 def plugged(

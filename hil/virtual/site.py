@@ -71,7 +71,7 @@ class VirtualSite:
         The nodes boot side by side, so each one's time contains the others' share of this machine.
         """
         ca = LocalCa(self.folder / "pki")
-        self._serve(RackIdentities.issue(ca))
+        self.serve(RackIdentities.issue(ca))
         began_ns = {seat: self._power_on(node) for seat, node in self.nodes.items()}
         for node in self.nodes.values():
             node.machine.wait_guest()
@@ -81,7 +81,7 @@ class VirtualSite:
 
     def restore(self, golden: Golden) -> None:
         """Bring every node back as it was frozen, with a rack that it trusts."""
-        self._serve(golden.identities.copy_to(self.folder / "pki"))
+        self.serve(golden.identities.copy_to(self.folder / "pki"))
         for seat, node in self.nodes.items():
             node.restore(golden.snapshots[seat])
 
@@ -114,7 +114,8 @@ class VirtualSite:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _serve(self, identities: RackIdentities) -> None:
+    def serve(self, identities: RackIdentities) -> None:
+        """Start the rack with these identities."""
         self.identities = identities
         self._rack = self._stack.enter_context(VirtualRack(self.folder / "rack", self.network.namespace, identities))
 

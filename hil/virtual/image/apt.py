@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hil.virtual.image.packages import Package, parse_uris
-from hil.virtual.image.programs import Interrupted, Programs
+from hil.virtual.image.programs import DiskFull, Interrupted, Programs
 from hil.virtual.image.sources import RELEASE, Entry, Mirror, find_mirror, parse_deb822, parse_list, without_password
 from touchline.errors import LinkError, ResourceError, TouchlineError
 
@@ -98,19 +98,17 @@ def kernel_suites(mirror: Mirror, arches: Sequence[str]) -> list[Suite]:
 
 
 class PrivateApt:
-    """apt for ``arch`` below ``folder``. The package files of all are kept in ``archives``."""
+    """apt for ``arch`` below ``folder``."""
 
-    def __init__(self, programs: Programs, folder: Path, arch: str, archives: Path) -> None:
+    def __init__(self, programs: Programs, folder: Path, arch: str) -> None:
         self._programs = programs
         self._folder = folder.resolve()
         self._arch = arch
-        self.archives = archives.resolve()
 
     def configure(self, suites: Sequence[Suite]) -> None:
         """Write the configuration; nothing is fetched."""
         for name in ("keys", "state/lists/partial", "cache/archives/partial"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
-        self.archives.mkdir(parents=True, exist_ok=True)
         (self._folder / "state" / "status").touch()
         (self._folder / "sources.list").write_text("".join(suite.line(self._folder / "keys") for suite in suites))
         (self._folder / "apt.conf").write_text(_configuration(self._folder, self._arch))
@@ -119,7 +117,7 @@ class PrivateApt:
                 raise ResourceError(f"{key} is missing", hint="apt install debian-archive-keyring")
 
     def update(self) -> None:
-        """Fetch the package lists; :class:`LinkError` when the mirror cannot be reached or its signature is not good."""
+        """Fetch the package lists; :class:`LinkError` when there is no mirror or its signature is not good."""
         self._call("apt-get", "-q", "update", timeout_s=_UPDATE_S)
 
     def plan(self, packages: Sequence[str]) -> list[Package]:
@@ -146,23 +144,18 @@ class PrivateApt:
         stanzas = (stanza for stanza in text.split("\n\n") if re.search(r"^Essential: yes$", stanza, re.M))
         return sorted({match[1] for one in stanzas if (match := re.search(r"^Package: (\S+)$", one, re.M))})
 
-    def download(self, packages: Iterable[Package]) -> None:
-        """Bring every package file into ``archives``; apt checks each against the signed list."""
-        missing = [one.request for one in packages if not self._have(one)]
-        if missing:
-            self._call("apt-get", "-q", "download", *missing, timeout_s=_DOWNLOAD_S, cwd=self.archives)
-
-    def _have(self, package: Package) -> bool:
-        file = self.archives / package.file
-        if not file.exists() or file.stat().st_size != package.size_bytes:
-            return False
-        return hashlib.sha256(file.read_bytes()).hexdigest() == package.sha256
+    def download(self, packages: Sequence[Package], into: Path) -> None:
+        """Bring these package files into a folder; apt checks each against the signed list."""
+        if packages:
+            into.mkdir(parents=True, exist_ok=True)
+            requests = [package.request for package in packages]
+            self._call("apt-get", "-q", "download", *requests, timeout_s=_DOWNLOAD_S, cwd=into)
 
     def _call(self, program: str, *words: str, timeout_s: float = 60.0, cwd: Path | None = None) -> str:
         argv = [program, "-c", str(self._folder / "apt.conf"), *words]
         try:
             return self._programs.run(argv, timeout_s=timeout_s, cwd=cwd).decode()
-        except Interrupted:
+        except (Interrupted, DiskFull):
             raise
         except TouchlineError as error:
             raise LinkError(

@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from flash.bundle.create import create
-from flash.bundle.lock import Target
 from hil.virtual.image import recipe
-from hil.virtual.image.apt import PrivateApt, host_mirror, kernel_suites, root_suites
-from hil.virtual.image.devicetree import make_device_tree
-from hil.virtual.image.disk import OVERLAY, assemble, make_ext4
-from hil.virtual.image.host import check_host
-from hil.virtual.image.image import Image, drop_old, images_folder, load_image, write_manifest
+from hil.virtual.image.bundle import Bundle, checkout_bundle, given_bundle
+from hil.virtual.image.custom_kernel import custom_key, custom_tree, need_custom
+from hil.virtual.image.devicetree import PARTS, make_device_tree
+from hil.virtual.image.disk import OVERLAY, Parts, assemble, make_ext4
+from hil.virtual.image.gather import Gatherer
+from hil.virtual.image.host import check_host, check_space, host_arch
+from hil.virtual.image.image import Image, drop_old, images_folder, load_image, remember, sweep_images, write_manifest
 from hil.virtual.image.initrd import write_initrd
-from hil.virtual.image.modules import KERNEL_FOLDER, KernelFiles, make_kernel
-from hil.virtual.image.packages import Resolution, by_name, fingerprint
-from hil.virtual.image.programs import Programs
-from hil.virtual.image.recipe import digest, file_sha256, tree_digest
-from hil.virtual.image.root import make_repository, make_tree
-from hil.virtual.image.steps import CACHED, OnEvent, StepEvent, Steps, only_build
-from hil.virtual.machine.qemu import MachineSpec, find_qemu
-from touchline.errors import LinkError, TouchlineError
+from hil.virtual.image.kernel import KernelFiles, KernelTree, keep_wanted, source_package, unpack_stock
+from hil.virtual.image.modules import build_modules, inputs_digest
+from hil.virtual.image.packages import Resolution, fingerprint
+from hil.virtual.image.programs import Job, Programs
+from hil.virtual.image.recipe import code_digest, digest, tree_digest
+from hil.virtual.image.root import make_tree
+from hil.virtual.image.session import building
+from hil.virtual.image.steps import CACHED, OnEvent, StepEvent, Steps, discard
+from hil.virtual.machine.qemu import MachineSpec, dump_argv, find_qemu
+from touchline.errors import TouchlineError
 from touchline.timeline import utc_text
 
-CODE: Final = Path(__file__).resolve().parent
-_HOST_ARCH: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+STOCK: Final = "stock"
+CUSTOM: Final = "custom"
+_CODE: Final = Path(__file__).resolve().parent
+_INIT: Final = _CODE / "init.sh"
 
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What to build. ``bundle`` None makes one of this checkout; ``mirror`` empty: the host's own apt decides."""
+    """What to build. ``bundle`` None makes one of this checkout; ``mirror`` empty: the host's own apt decides.
+
+    ``kernel``: "stock" is Debian's, "custom" the one that ``touchline hil virtual kernel build`` made. ``keep``: how
+    many images, and of each step how many results, stay in the cache (at least one).
+    """
 
     cache: Path
     bundle: Path | None = None
     mirror: str = ""
+    kernel: str = STOCK
     force: bool = False
     keep: int = 2
 
@@ -48,211 +56,190 @@ def build_image(request: BuildRequest, on_event: OnEvent) -> Image:
     """Build, or find what was built from the same inputs. Every step tells ``on_event`` when it starts and ends.
 
     Raises:
-        ResourceError: a host program or package is missing, the disk is full, another build works in this cache.
-        LinkError: the mirror cannot be reached and no earlier package list is at hand.
+        ResourceError: a host program or package is missing, the disk is full, another build works in this cache, the
+            custom kernel is asked for and was not made.
+        LinkError: the mirror cannot be reached and no earlier package list, or not all of its files, are at hand.
     """
-    with only_build(request.cache):
-        build = _Build(request, on_event)
-        try:
-            return build.run()
-        except BaseException:  # also Ctrl-C: the programs end, their finished steps stay
-            build.programs.stop()
-            raise
+    return Build(request, on_event).run()
 
 
-class _Build:
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What goes in, and the keys made of it."""
+
+    resolved: Resolution
+    bundle: Bundle
+    root_key: str
+    kernel_key: str
+
+
+class Build:
     """One build in its cache."""
 
     def __init__(self, request: BuildRequest, on_event: OnEvent) -> None:
         self.request, self._on_event = request, on_event
         self.programs = Programs()
         self.steps = Steps(request.cache / "steps", on_event, force=request.force)
-        self.archives = request.cache / "archives"
-        self.log = request.cache / "build.log"
-        self.host_arch = _HOST_ARCH.get(os.uname().machine, "amd64")
+        self._gatherer = Gatherer(self.programs, request.cache, host_arch(), request.mirror)
+        self._archives = self._gatherer.archives
 
     def run(self) -> Image:
         """All steps in order."""
-        self.log.write_bytes(b"")
-        with self.steps.timed("host"):
-            check_host(self.programs)
-        resolved = self._resolve()
-        bundle = self._bundle()
-        image_id = self._image_id(resolved, bundle)
-        if not self.request.force and (found := self._built(image_id)) is not None:
-            return found
-        with ThreadPoolExecutor(2) as pool:
-            root = pool.submit(self._root, resolved)
-            kernel = pool.submit(self._kernel, resolved)
-            try:
-                root.result()
-                kernel.result()
-            except BaseException:  # one failed or Ctrl-C: the other's program is ended so that the pool can close
-                self.programs.stop()
-                raise
-        image = self._assemble(image_id, resolved, root.result(), kernel.result(), bundle)
-        self.steps.tidy()
-        drop_old(self.request.cache, self.request.keep)
-        return image
+        with building(self.programs, self.request.cache):
+            with self.steps.timed("host"):
+                check_host(self.programs)
+                self.steps.sweep()
+                sweep_images(self.request.cache)
+                check_space(self.request.cache, self._first_needs())
+            inputs = self._inputs()
+            image_id = self._image_id(inputs)
+            return self._built(image_id) or self._make(image_id, inputs)
+
+    def _first_needs(self) -> list[str]:
+        """Steps that surely have to be made; what the rest needs is asked again once the inputs are known."""
+        new = [name for name in ("root", "kernel") if not self.steps.has(name)]
+        fetched = (self.request.cache / "resolution.json").exists()
+        return [*new, *([] if fetched else ["packages", "bundle"]), *(["image"] if new else [])]
 
     # --- what goes in ---
 
-    def _resolve(self) -> Resolution:
-        saved = self.request.cache / "resolution.json"
-        try:
-            with self.steps.timed("packages"):
-                resolved = self._ask_apt()
-                self._fetch(resolved)
-        except LinkError as error:
-            if not saved.exists():
-                raise
-            self._on_event(StepEvent("packages", CACHED, 0.0, f"the last list is used, since {error.message}"))
-            return Resolution.from_json(saved.read_text())
-        saved.write_text(resolved.to_json())
-        return resolved
-
-    def _ask_apt(self) -> Resolution:
-        mirror = host_mirror(self.programs, self.request.mirror)
-        self._root_apt = self._apt("root")
-        self._root_apt.configure(root_suites(mirror, recipe.GUEST_ARCH))
-        self._kernel_apt = self._apt("kernel")
-        self._kernel_apt.configure(kernel_suites(mirror, (recipe.GUEST_ARCH, self.host_arch)))
-        self._root_apt.update()
-        self._kernel_apt.update()
-        essential = self._root_apt.essential()
-        version = self._kernel_apt.field(recipe.KERNEL_META, "Version")
-        depends = self._kernel_apt.field(recipe.KERNEL_META, "Depends")
-        release = depends.split()[0].removeprefix("linux-image-")
-        return Resolution(
-            root=tuple(self._root_apt.plan([*essential, *recipe.PACKAGES])),
-            initrd=tuple(self._root_apt.locate(recipe.INITRD_PACKAGES)),
-            kernel=tuple(self._kernel_apt.locate(_kernel_packages(release, version, self.host_arch))),
-            kernel_release=release,
-            kernel_version=version,
+    def _inputs(self) -> _Inputs:
+        resolved = self._gatherer.gather(self.steps)
+        given = self.request.bundle
+        bundle = checkout_bundle(self.request.cache, self.steps) if given is None else given_bundle(given)
+        root_key = digest(recipe.SCHEMA, fingerprint(resolved.root), code_digest(_CODE / "root.py"))
+        kernel_key = digest(
+            recipe.SCHEMA,
+            fingerprint(resolved.kernel),
+            custom_key(resolved) if self.request.kernel == CUSTOM else STOCK,
+            json.dumps([self._wanted(), recipe.SOURCE_FILES]),
+            inputs_digest(),
+            code_digest(*(_CODE / f"{name}.py" for name in ("kernel", "modules", "closure"))),
         )
+        return _Inputs(resolved, bundle, root_key, kernel_key)
 
-    def _apt(self, name: str) -> PrivateApt:
-        return PrivateApt(self.programs, self.request.cache / "apt" / name, recipe.GUEST_ARCH, self.archives)
+    def _wanted(self) -> list[str]:
+        return [*recipe.MODULES, *(recipe.CUSTOM_MODULES if self.request.kernel == CUSTOM else ())]
 
-    def _fetch(self, resolved: Resolution) -> None:
-        self._root_apt.download([*resolved.root, *resolved.initrd])
-        self._kernel_apt.download(resolved.kernel)
-
-    def _bundle(self) -> Path:
-        if self.request.bundle is not None:
-            return self.request.bundle
-        out = self.request.cache / "bundle.tar"
-        with self.steps.timed("bundle"):
-            create(out, Target("aarch64", recipe.GUEST_PYTHON), "node", say=lambda _text: None)
-        return out
-
-    def _image_id(self, resolved: Resolution, bundle: Path) -> str:
+    def _image_id(self, inputs: _Inputs) -> str:
+        anywhere = self._spec(Path("part"), "")
         return digest(
-            self._root_key(resolved),
-            self._kernel_key(resolved),
-            fingerprint(resolved.initrd),
+            inputs.root_key,
+            inputs.kernel_key,
+            fingerprint(inputs.resolved.initrd),
+            inputs.bundle.sha256,
             tree_digest([OVERLAY]),
-            (CODE / "init.sh").read_bytes(),
-            find_qemu().text,
-            file_sha256(bundle),
+            *(file.read_bytes() for file in (_INIT, *PARTS)),
+            code_digest(*(_CODE / f"{name}.py" for name in ("disk", "initrd", "devicetree"))),
+            "\0".join([find_qemu().text, *dump_argv(anywhere, Path("virt.dtb"))]),
             str(recipe.ROOM_MIB),
         )[:16]
 
     def _built(self, image_id: str) -> Image | None:
+        if self.request.force:
+            return None
         try:
             found = load_image(self.request.cache, image_id)
         except TouchlineError:  # none, or a damaged one: it is built
             return None
-        (found.folder / "manifest.json").touch()  # the newest, which others take
+        remember(found)
         self._on_event(StepEvent("image", CACHED, 0.0, found.image_id))
         return found
 
     # --- what is made ---
 
-    def _root_key(self, resolved: Resolution) -> str:
-        return digest(recipe.SCHEMA, fingerprint(resolved.root), (CODE / "root.py").read_bytes())
+    def _make(self, image_id: str, inputs: _Inputs) -> Image:
+        keys = {"root": inputs.root_key, "kernel": inputs.kernel_key}
+        needs = [name for name, key in keys.items() if not self.steps.has(name, key)]
+        check_space(self.request.cache, [*needs, "image"])
+        with ThreadPoolExecutor(2) as pool:
+            root = pool.submit(self._root, inputs)
+            kernel = pool.submit(self._kernel, inputs)
+            try:
+                both: list[Future[Any]] = [root, kernel]
+                for one in wait(both, return_when=FIRST_EXCEPTION).done:
+                    one.result()
+            except BaseException:  # one failed or Ctrl-C: the other's program is ended so that the pool can close
+                self.programs.stop()
+                raise
+        parts = Parts(root.result(), kernel.result(), inputs.bundle.file)
+        image = self._assemble(image_id, inputs.resolved, parts)
+        self.steps.tidy(self.request.keep)
+        self._archives.tidy(inputs.resolved.all)
+        drop_old(self.request.cache, self.request.keep)
+        return image
 
-    def _kernel_key(self, resolved: Resolution) -> str:
-        modules = json.dumps([recipe.MODULES, recipe.SOURCE_FILES])
-        return digest(
-            recipe.SCHEMA,
-            fingerprint(resolved.kernel),
-            modules,
-            (CODE / "modules.py").read_bytes(),
-            tree_digest([KERNEL_FOLDER]),
-        )
+    def _root(self, inputs: _Inputs) -> Path:
+        packages = inputs.resolved.root
 
-    def _root(self, resolved: Resolution) -> Path:
         def work(folder: Path) -> None:
-            repository = folder / "repository"
-            repository.mkdir()
-            make_repository(self.programs, resolved.root, self.archives, repository)
-            make_tree(self.programs, resolved.root, recipe.GUEST_ARCH, repository, folder / "tree", self._log("root"))
-            shutil.rmtree(repository)
+            self._archives.require(packages)
+            make_tree(self._job("root"), packages, self._archives, folder)
 
-        text = f"{len(resolved.root)} Debian packages"
-        return self.steps.make("root", self._root_key(resolved), work, text) / "tree"
+        return self.steps.make("root", inputs.root_key, work, f"{len(packages)} Debian packages") / "tree"
 
-    def _kernel(self, resolved: Resolution) -> KernelFiles:
+    def _kernel(self, inputs: _Inputs) -> KernelFiles:
         def work(folder: Path) -> None:
-            packages = by_name(resolved.kernel)
-            make_kernel(self.programs, packages, self.archives, resolved.kernel_release, folder, self._log("kernel"))
+            self._archives.require(inputs.resolved.kernel)
+            job, beside = self._job("kernel"), folder / "work"
+            beside.mkdir()
+            tree = self._kernel_tree(job, inputs.resolved, beside)
+            source_deb = self._archives.path(source_package(inputs.resolved.kernel))
+            built = build_modules(job, source_deb, tree.build, beside)
+            keep_wanted(job, tree, self._wanted(), built, folder)
+            shutil.rmtree(beside)
 
-        text = f"Linux {resolved.kernel_release}"
-        folder = self.steps.make("kernel", self._kernel_key(resolved), work, text)
-        return KernelFiles(folder, resolved.kernel_release)
+        custom = self.request.kernel == CUSTOM
+        text = f"Linux {inputs.resolved.kernel_version}, {self.request.kernel}"
+        if custom:
+            need_custom(self.steps, inputs.resolved)
+        return KernelFiles.read(self.steps.make("kernel", inputs.kernel_key, work, text))
 
-    def _assemble(self, image_id: str, resolved: Resolution, root: Path, kernel: KernelFiles, bundle: Path) -> Image:
+    def _kernel_tree(self, job: Job, resolved: Resolution, work: Path) -> KernelTree:
+        if self.request.kernel == CUSTOM:
+            return custom_tree(need_custom(self.steps, resolved))
+        return unpack_stock(job, resolved, self._archives, work)
+
+    def _assemble(self, image_id: str, resolved: Resolution, parts: Parts) -> Image:
         target = images_folder(self.request.cache) / image_id
         part = target.with_name(f".{image_id}.part")
-        for old in (part, target):
-            shutil.rmtree(old, ignore_errors=True)
+        discard(part)
         part.mkdir(parents=True)
-        log = self._log("image")
+        job = self._job("image")
         with self.steps.timed("boot files"):
-            shutil.copy(kernel.kernel, part / "vmlinuz")
-            self._initrd(resolved, kernel, part, log)
-            spec = MachineSpec("a", part / "vmlinuz", part / "initrd.gz", part / "root.img", part, image_id)
-            make_device_tree(self.programs, spec, part, log)
-        tree = part / "tree"
+            shutil.copy(parts.kernel.kernel, part / "vmlinuz")
+            self._initrd(job, resolved, parts.kernel, part)
+            make_device_tree(job, self._spec(part, image_id), part)
         with self.steps.timed("root file system"):
-            assemble(self.programs, root, kernel, bundle, tree, log)
-            release = (tree / "opt" / "touchline" / "current").readlink().name
-            make_ext4(self.programs, tree, part / "root.img", log)
-            shutil.rmtree(tree)
+            release = assemble(job, parts, part / "tree")
+            make_ext4(job, part / "tree", part / "root.img")
+            shutil.rmtree(part / "tree")
         with self.steps.timed("image", image_id):
             facts = {
                 "image_id": image_id,
-                "kernel_release": resolved.kernel_release,
+                "kernel_release": parts.kernel.release,
                 "touchline_release": release,
                 "created_utc": utc_text(),
                 "qemu": find_qemu().text,
                 "packages": {one.name: one.version for one in (*resolved.root, *resolved.kernel)},
             }
             write_manifest(part, facts)
+            discard(target)
             part.rename(target)
         return load_image(self.request.cache, image_id, verify=False)
 
-    def _initrd(self, resolved: Resolution, kernel: KernelFiles, part: Path, log: Path) -> None:
+    def _initrd(self, job: Job, resolved: Resolution, kernel: KernelFiles, part: Path) -> None:
+        self._archives.require(resolved.initrd)
         unpacked = part / "busybox"
-        self.programs.run(["dpkg-deb", "-x", self.archives / resolved.initrd[0].file, unpacked], log=log)
+        job.run(["dpkg-deb", "-x", self._archives.path(resolved.initrd[0]), unpacked])
         busybox = next(path for path in unpacked.rglob("busybox") if path.is_file() and path.parent.name == "bin")
-        write_initrd(part / "initrd.gz", busybox, CODE / "init.sh", kernel.initrd_modules())
+        write_initrd(part / "initrd.gz", busybox, _INIT, kernel.initrd_modules())
         shutil.rmtree(unpacked)
 
-    def _log(self, name: str) -> Path:
-        return self.log.with_name(f"build-{name}.log")
+    def _spec(self, folder: Path, image_id: str) -> MachineSpec:
+        return MachineSpec("a", folder / "vmlinuz", folder / "initrd.gz", folder / "root.img", folder, image_id)
 
-
-def _kernel_packages(release: str, version: str, host_arch: str) -> list[str]:
-    """The kernel, its headers, the build tools for this host, and the sources, all of one version."""
-    flavour = f"-{recipe.GUEST_ARCH}"
-    plain = release.removesuffix(flavour)
-    series = ".".join(plain.split(".")[:2])
-    return [
-        f"linux-image-{release}",
-        f"linux-headers-{release}={version}",
-        f"linux-headers-{plain}-common={version}",
-        f"linux-kbuild-{plain}:{host_arch}={version}",
-        f"linux-source-{series}={version}",
-    ]
+    def _job(self, name: str) -> Job:
+        log = self.request.cache / f"build-{name}.log"
+        log.unlink(missing_ok=True)
+        return Job(self.programs, log)

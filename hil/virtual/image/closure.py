@@ -45,15 +45,16 @@ class ModuleTable:
     def closure(self, wanted: Iterable[str]) -> list[str]:
         """Names in load order: what a module needs stands before it. Built-in ones are left out.
 
-        Soft dependencies come along where the kernel has them. A wanted module that it does not have is an
-        :class:`InputError` naming it.
+        Soft dependencies come along where the kernel has them. Wanted modules that it does not have are an
+        :class:`InputError` naming them all.
         """
+        plain = [name.replace("-", "_") for name in wanted]
+        missing = sorted({name for name in plain if name not in self.paths and name not in self.builtin})
+        if missing:
+            raise InputError(f"the kernel has no module {', '.join(missing)}", hint="take it off the recipe's list")
         order: dict[str, None] = {}
-        for name in wanted:
-            plain = name.replace("-", "_")
-            if plain not in self.paths and plain not in self.builtin:
-                raise InputError(f"the kernel has no module {name}", hint="take it off the recipe's list")
-            self._add(plain, order, set())
+        for name in plain:
+            self._add(name, order, set())
         return list(order)
 
     def _add(self, name: str, order: dict[str, None], above: set[str]) -> None:

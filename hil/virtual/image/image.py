@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from hil.virtual.image.recipe import SCHEMA, file_sha256
+from hil.virtual.image.steps import discard
 from touchline.errors import InputError, ResourceError
 
 MANIFEST: Final = "manifest.json"
@@ -47,6 +47,11 @@ class Image:
         """The root file system, base of every node's overlay."""
         return self.folder / "root.img"
 
+    @property
+    def size_bytes(self) -> int:
+        """Disk that it takes; the root file system is sparse."""
+        return sum(file.stat().st_blocks * 512 for file in self.folder.iterdir())
+
 
 def default_cache() -> Path:
     """Where images are kept: ``$XDG_CACHE_HOME/touchline/virtual``, else below ``~/.cache``."""
@@ -62,7 +67,8 @@ def images_folder(cache: Path) -> Path:
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """Describe the files of a folder; written last, so that a folder with a manifest is whole."""
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)} for name in FILES}
-    (folder / MANIFEST).write_text(json.dumps({"schema": SCHEMA, **facts, "files": files}, indent=1))
+    text = json.dumps({"schema": SCHEMA, **facts, "files": files}, indent=1)
+    (folder / MANIFEST).write_text(text)
 
 
 def load_image(cache: Path | None = None, image_id: str | None = None, *, verify: bool = True) -> Image:
@@ -73,10 +79,16 @@ def load_image(cache: Path | None = None, image_id: str | None = None, *, verify
         InputError: a file differs from the manifest, or the manifest is none of ours.
     """
     folder = images_folder(cache or default_cache())
-    found = [path.parent for path in folder.glob(f"{image_id or '*'}/{MANIFEST}")]
+    found = [path for path in _newest_first(folder) if image_id in (None, path.name)]
     if not found:
-        raise ResourceError(f"there is no virtual node image in {folder}", hint=_BUILD)
-    return _read(max(found, key=lambda path: (path / MANIFEST).stat().st_mtime_ns), verify)
+        which = "virtual node image" if image_id is None else f"image {image_id}"
+        raise ResourceError(f"there is no {which} in {folder}", hint=_BUILD)
+    return _read(found[0], verify)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    whole = [path for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
+    return [path.parent for path in sorted(whole, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
 
 
 def _read(folder: Path, verify: bool) -> Image:
@@ -96,12 +108,24 @@ def _read(folder: Path, verify: bool) -> Image:
     return image
 
 
-def drop_old(cache: Path, keep: int) -> list[str]:
-    """Delete all but the newest ``keep`` images, and what an interrupted build left; returns their names."""
+def remember(image: Image) -> None:
+    """Make this image the newest, which others take when they name none."""
+    (image.folder / MANIFEST).touch()
+
+
+def sweep_images(cache: Path) -> None:
+    """Delete what an interrupted build left half made or half deleted."""
     folder = images_folder(cache)
-    whole = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: -path.stat().st_mtime_ns)
-    kept = {path.parent for path in whole[:keep]}
-    old = [path for path in folder.iterdir() if path not in kept] if folder.is_dir() else []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.startswith("."):
+            discard(path)
+
+
+def drop_old(cache: Path, keep: int) -> list[str]:
+    """Delete all but the newest ``keep`` images (at least one), and what an interrupted build left; their names."""
+    folder = images_folder(cache)
+    kept = _newest_first(folder)[: max(keep, 1)]
+    old = sorted(path for path in folder.iterdir() if path not in kept) if folder.is_dir() else []
     for path in old:
-        shutil.rmtree(path)
+        discard(path)
     return [path.name for path in old]

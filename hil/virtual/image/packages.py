@@ -56,6 +56,11 @@ class Resolution:
     kernel_release: str
     kernel_version: str
 
+    @property
+    def all(self) -> tuple[Package, ...]:
+        """Every package of every part."""
+        return (*self.root, *self.initrd, *self.kernel)
+
     def to_json(self) -> str:
         """One JSON document."""
         return json.dumps(asdict(self), indent=1)

@@ -19,11 +19,16 @@ Argv = Sequence[str | Path]
 _LAST_LINES: Final = 4
 _LAST_BYTES: Final = 64 << 10
 _GRACE_S: Final = 5.0
+_SYSTEM_PATH: Final = "/usr/sbin:/sbin:/usr/local/sbin"
 _FULL: Final = b"No space left on device"
 
 
 class Interrupted(TouchlineError):
     """The build was stopped while this program ran."""
+
+
+class DiskFull(ResourceError):
+    """A program found no space left."""
 
 
 class Programs:
@@ -38,12 +43,10 @@ class Programs:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
 
-    def run(
-        self, argv: Argv, *, timeout_s: float = 120.0, cwd: Path | None = None, log: Path | None = None
-    ) -> bytes:
+    def run(self, argv: Argv, *, timeout_s: float = 120.0, cwd: Path | None = None, log: Path | None = None) -> bytes:
         """Run to the end and return standard output; with ``log`` both streams go to the end of that file instead.
 
-        Raises :class:`ResourceError` for a program that is missing, too slow or meets a full disk,
+        Raises :class:`ResourceError` for a program that is missing or too slow, :class:`DiskFull`,
         :class:`Interrupted` after :meth:`stop`, and :class:`TouchlineError` with its last lines for one that fails.
         """
         words = [str(word) for word in argv]
@@ -79,7 +82,7 @@ class Programs:
         if self._stopped:
             raise _interrupted()
         if _FULL in said:
-            raise ResourceError(f"{_name(words)} found the disk full", hint="free some space, or use --cache-dir")
+            raise DiskFull(f"{_name(words)} found the disk full", hint="free some space, or use --cache-dir")
         raise TouchlineError(f"{_name(words)} failed ({code}): {_last(said)}", hint=_see(log))
 
     def _start(self, words: list[str], cwd: Path | None, out: int, err: int) -> subprocess.Popen[bytes]:
@@ -90,10 +93,8 @@ class Programs:
         with self._lock:
             if self._stopped:
                 raise _interrupted()
-            if shutil.which(words[0]) is None:
-                raise ResourceError(f"{words[0]} is not installed")
             process = subprocess.Popen(
-                [*guard, *words],
+                [*guard, _found(words[0]), *words[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -147,6 +148,13 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
             os.killpg(process.pid, number)
         except ProcessLookupError:  # it ended by itself just now
             return
+
+
+def _found(program: str) -> str:
+    path = shutil.which(program) or shutil.which(program, path=_SYSTEM_PATH)
+    if path is None:
+        raise ResourceError(f"{program} is not installed")
+    return path
 
 
 def _interrupted() -> Interrupted:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+KERNEL_FOLDER: Final = Path(__file__).resolve().parents[1] / "kernel"  # read and compiled, never imported
 GUEST_ARCH: Final = "arm64"
 GUEST_PYTHON: Final = "3.11"  # of the release
 KERNEL_META: Final = "linux-image-arm64"
@@ -26,7 +28,8 @@ MODULES: Final = (
     *("autofs4", "binfmt_misc", "configfs", "overlay", "vfat", "nls_ascii", "nls_cp437"),
     *("virtio_net", "virtio_rng", "virtio_balloon"),
     *("vivid", "pwm-fan", "pwm-tegra", "bcm2711_thermal", "i6300esb", "softdog", "gpio_keys"),
-    *("dummy_hcd", "libcomposite", "usb_f_acm", "usb_f_rndis", "usb_f_ncm", "usb_f_ss_lb", "cdc-acm", "rndis_host", "cdc_ncm"),
+    *("dummy_hcd", "libcomposite", "usb_f_acm", "usb_f_rndis", "usb_f_ncm", "usb_f_ss_lb"),
+    *("cdc-acm", "rndis_host", "cdc_ncm"),
     *("sch_netem", "sch_tbf", "sch_ingress", "ifb", "act_mirred", "cls_matchall", "cls_u32"),
     *("macvlan", "bridge", "veth", "macsec", "psample"),
     *("i2c-dev", "st_accel_i2c"),
@@ -41,7 +44,13 @@ SOURCE_FILES: Final = (
 )
 """Taken from Debian's kernel source package, of the running kernel's own version."""
 
+CUSTOM_MODULES: Final = ("iio_dummy", "iio-trig-sysfs")
+"""What only the custom kernel has. Its emulated temperatures are no module: every thermal zone gets ``emul_temp``."""
+
 ROOM_MIB: Final = 384  # free space in the root file system
+
+SPACE_MIB: Final = {"packages": 420, "bundle": 130, "root": 400, "kernel": 650, "image": 1300, "custom-kernel": 4500}
+"""Disk that each step takes at most while it works, the image's with its unpacked tree."""
 
 HOST_PROGRAMS: Final = (
     ("apt-get", "apt"),
@@ -54,7 +63,11 @@ HOST_PROGRAMS: Final = (
     ("make", "make"),
     ("xz", "xz-utils"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
 )
+KERNEL_PROGRAMS: Final = (("flex", "flex"), ("bison", "bison"), ("bc", "bc"), ("gcc", "gcc"), ("perl", "perl"))
+"""To compile the custom kernel."""
+
 CROSS_PROGRAMS: Final = (
     ("qemu-aarch64-static", "qemu-user-static"),
     ("update-binfmts", "binfmt-support"),
@@ -63,6 +76,9 @@ CROSS_PROGRAMS: Final = (
 """On a host of another architecture: to run the guest's maintainer scripts, to compile its modules."""
 
 NATIVE_PROGRAMS: Final = (("gcc", "gcc"),)
+
+
+_UNREAD: Final = ("README.md", "COPYING", "__pycache__")
 
 
 def digest(*parts: str | bytes) -> str:
@@ -75,11 +91,11 @@ def digest(*parts: str | bytes) -> str:
 
 
 def tree_digest(folders: Iterable[Path]) -> str:
-    """SHA-256 over names, kinds, x-bits and contents of everything below some folders; Python's caches do not count."""
+    """SHA-256 over names, kinds, x-bits and contents below some folders; documents and caches do not count."""
     lines: list[str | bytes] = []
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            if "__pycache__" in path.parts:
+            if not set(_UNREAD).isdisjoint(path.relative_to(folder).parts):
                 continue
             name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
             if path.is_symlink():
@@ -87,6 +103,18 @@ def tree_digest(folders: Iterable[Path]) -> str:
             elif path.is_file():
                 lines += [name, "x" if path.stat().st_mode & 0o100 else "-", path.read_bytes()]
     return digest(*lines)
+
+
+def code_digest(*files: Path) -> str:
+    """SHA-256 over what Python files do: comments, docstrings and layout do not count."""
+    return digest(*(ast.dump(_without_docstrings(ast.parse(file.read_text()))) for file in files))
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
 
 
 def file_sha256(path: Path) -> str:

@@ -14,8 +14,10 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hil.virtual.image.archives import Archives
 from hil.virtual.image.packages import Package
-from hil.virtual.image.programs import Programs
+from hil.virtual.image.programs import Job
+from hil.virtual.image.recipe import GUEST_ARCH
 from touchline.errors import ResourceError
 from touchline.run import need
 
@@ -26,13 +28,14 @@ _LEFT_OUT = ("doc", "man", "locale", "info", "lintian", "bug", "bash-completion"
 _KEPT = ("doc/*/copyright",)
 
 
-def make_repository(programs: Programs, packages: Iterable[Package], archives: Path, folder: Path) -> Path:
-    """A flat local archive of exactly these packages: hard links and one list. Their hashes were checked by apt."""
+def make_repository(job: Job, packages: Iterable[Package], archives: Archives, folder: Path) -> Path:
+    """A flat local archive of exactly these packages: hard links and one list."""
+    folder.mkdir()
     stanzas = []
     for package in packages:
         file = folder / package.file.replace("%", "_")  # apt would decode the percent signs in a file name
-        _link(archives / package.file, file)
-        fields = programs.run(["dpkg-deb", "--field", file]).decode().strip()
+        _link(archives.path(package), file)
+        fields = job.read(["dpkg-deb", "--field", file]).decode().strip()
         stanzas.append(f"{fields}\nFilename: ./{file.name}\nSize: {package.size_bytes}\nSHA256: {package.sha256}\n")
     (folder / "Packages").write_text("\n".join(stanzas))
     return folder
@@ -45,18 +48,19 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def make_tree(
-    programs: Programs, packages: Sequence[Package], arch: str, repository: Path, tree: Path, log: Path
-) -> None:
-    """Install ``packages`` into the new folder ``tree``."""
-    native = tree.parent / "native"
-    _native_dpkg_deb(programs, native)
-    programs.run(_argv(packages, arch, repository, tree, native), timeout_s=_BUILD_S, log=log)
+def make_tree(job: Job, packages: Sequence[Package], archives: Archives, out: Path) -> Path:
+    """Install ``packages`` into ``tree`` in the empty folder ``out``, and return it."""
+    repository = make_repository(job, packages, archives, out / "repository")
+    native = _native_dpkg_deb(job, out / "native")
+    tree = out / "tree"
+    job.run(_argv(packages, repository, tree, native), timeout_s=_BUILD_S)
     shutil.rmtree(native)
+    shutil.rmtree(repository)
     _clean(tree)
+    return tree
 
 
-def _argv(packages: Sequence[Package], arch: str, repository: Path, tree: Path, native: Path) -> list[str]:
+def _argv(packages: Sequence[Package], repository: Path, tree: Path, native: Path) -> list[str]:
     excludes = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT]
     includes = [f"--dpkgopt=path-include=/usr/share/{name}" for name in _KEPT]
     quoted = shlex.quote(str(native))
@@ -72,7 +76,7 @@ def _argv(packages: Sequence[Package], arch: str, repository: Path, tree: Path, 
         "--mode=root",
         "--variant=essential",
         "--format=directory",
-        f"--architectures={arch}",
+        f"--architectures={GUEST_ARCH}",
         "--verbose",
         "--dpkgopt=force-unsafe-io",
         *excludes,
@@ -87,13 +91,13 @@ def _argv(packages: Sequence[Package], arch: str, repository: Path, tree: Path, 
     ]
 
 
-def _native_dpkg_deb(programs: Programs, folder: Path) -> None:
+def _native_dpkg_deb(job: Job, folder: Path) -> Path:
     """The host's dpkg-deb with its libraries and loader, and a shim that finds them inside the root."""
     program = Path(need("dpkg-deb", "dpkg"))
     folder.mkdir()
     shutil.copy2(program, folder / "dpkg-deb")
     loader = ""
-    for line in programs.run(["ldd", program]).decode().splitlines():
+    for line in job.read(["ldd", program]).decode().splitlines():
         if (match := re.search(r"(/\S+) \(0x", line)) is None:
             continue
         library = Path(match[1])
@@ -104,6 +108,7 @@ def _native_dpkg_deb(programs: Programs, folder: Path) -> None:
     shim = folder / "shim"
     shim.write_text(f'#!/bin/sh\nexec /{_NATIVE}/{loader} --library-path /{_NATIVE} /{_NATIVE}/dpkg-deb "$@"\n')
     shim.chmod(0o755)
+    return folder
 
 
 def _clean(tree: Path) -> None:

@@ -56,14 +56,16 @@ class Steps:
         """Whether a step of this name, or exactly this one, is kept and will be taken."""
         if self._force:
             return False
-        if key is not None:
-            return self._target(name, key).exists()
-        return any(match[1] == name for match in map(_WHOLE.fullmatch, self._names()) if match)
+        return self._target(name, key).exists() if key is not None else self.newest(name) is not None
 
     def find(self, name: str, key: str) -> Path | None:
         """The folder of a step that was made before, taken as it is whatever ``force`` says."""
         target = self._target(name, key)
         return self._taken(target) if target.exists() else None
+
+    def newest(self, name: str) -> Path | None:
+        """The last used folder of a step's name."""
+        return next(iter(self._by_name().get(name, ())), None)
 
     def make(self, name: str, key: str, work: Callable[[Path], None], text: str = "") -> Path:
         """The folder of a step: as it was made before from the same inputs, or made now by ``work(empty folder)``."""
@@ -101,15 +103,20 @@ class Steps:
 
     def tidy(self, keep: int) -> None:
         """Keep the ``keep`` last used folders of each step's name, and all that this build used."""
-        newest: dict[str, list[Path]] = {}
+        for folders in self._by_name().values():
+            unused = [path for path in folders if path not in self._used]
+            for path in unused[max(keep - (len(folders) - len(unused)), 0) :]:
+                discard(path)
+
+    def _by_name(self) -> dict[str, list[Path]]:
+        """The whole folders of each step, the last used first."""
+        found: dict[str, list[Path]] = {}
         for name in self._names():
             if (match := _WHOLE.fullmatch(name)) is not None:
-                newest.setdefault(match[1], []).append(self.folder / name)
-        for folders in newest.values():
-            folders.sort(key=lambda path: (path in self._used, path.stat().st_mtime_ns), reverse=True)
-            for path in folders[max(keep, 1) :]:
-                if path not in self._used:
-                    discard(path)
+                found.setdefault(match[1], []).append(self.folder / name)
+        for folders in found.values():
+            folders.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        return found
 
     def _target(self, name: str, key: str) -> Path:
         return self.folder / f"{name}-{key[:_KEY_DIGITS]}"

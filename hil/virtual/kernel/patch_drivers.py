@@ -80,7 +80,8 @@ def netdevsim(folder: Path) -> None:
             ("	struct mock_phc *phc;", "	struct mock_phc *phc;\n	struct kernel_hwtstamp_config hwts;"),
             (
                 "#include <linux/ptp_mock.h>",
-                "#include <linux/ptp_mock.h>\n#include <linux/net_tstamp.h>\nu64 mock_phc_at(struct mock_phc *phc, u64 raw_ns);",
+                "#include <linux/ptp_mock.h>\n#include <linux/net_tstamp.h>\n"
+                "u64 mock_phc_at(struct mock_phc *phc, u64 raw_ns);",
             ),
         ],
     )
@@ -130,7 +131,7 @@ static int hil_drop_rx_ts;
 module_param(hil_drop_rx_ts, int, 0644);
 
 static int nsim_hwtstamp_set(struct net_device *dev, struct kernel_hwtstamp_config *cfg,
-			     struct netlink_ext_ack *extack)
+				struct netlink_ext_ack *extack)
 {
 	struct netdevsim *ns = netdev_priv(dev);
 
