@@ -24,7 +24,7 @@ def mistake(text: str, change: tuple[str, str]) -> ConfigError:
 
 def test_the_commented_examples_load():
     node = load(EXAMPLES / "node.toml", NodeConfig)
-    assert node.publish.spool_dir == EXAMPLES.resolve() / "spool"
+    assert node.camera[0].calibration == EXAMPLES.resolve() / "left.json"
     assert node.camera[0].options["file"] == str(EXAMPLES.resolve() / "left_camera.mp4")
     assert load(EXAMPLES / "rack.toml", RackConfig).mqtt.client_id == "touchline-rack"
 
@@ -54,7 +54,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one():
         (('lock = "auto"', 'lock = "maybe"'), ["ring.lock", '"required", "auto", "off"']),
         (("number = 1 ", "number = '1' "), ["camera[0].number", "whole number"]),
         (('name = "pitch-a1"', 'name = "Pitch A1"'), ["node.name = 'Pitch A1'", "a-z0-9-", "{1,16}"]),
-        (('spool_dir = "spool"', ""), ["publish.spool_dir is missing"]),
+        (('spool_dir = "/var/lib/touchline/spool"', ""), ["publish.spool_dir is missing"]),
         (("# window_ms = 0.0 ", "window_ms = 251.0 "), ["publish.window_ms = 251.0", "<= 250.0"]),
         (('# spool_max = "512MiB"', 'spool_max = "5 parsecs"'), ["publish.spool_max = '5 parsecs'", "no size"]),
         (('# spool_max = "512MiB"', 'spool_max = "5"'), ["publish.spool_max", "1MiB"]),
