@@ -27,7 +27,7 @@ from hil.virtual.machine.snapshot import load_snapshot
 from hil.virtual.machine.state import Site, Sites
 from hil.virtual.node import ADDRESSES, VirtualNode, machine_spec
 from hil.virtual.passenger.provision import provision, start_agent
-from hil.virtual.passenger.seat import BROKER_PORT, SEATS, Passenger
+from hil.virtual.passenger.seat import BROKER_PORT, SEATS, Passenger, crew
 from hil.virtual.rack import PAGE_PORT, UP_MARK, RackIdentities
 from touchline.errors import HardwareError, InputError, ResourceError
 from touchline.timeline import monotonic_ns, sleep_until, utc_text
@@ -71,7 +71,7 @@ class Background:
         with self._starting(name, image, seats) as (bare, network):
             ca = LocalCa(self.sites.path(name) / "ca", valid_days=_VALID_DAYS)
             site = self._start_rack(bare, RackIdentities.issue(ca), say)
-            nodes = [self._node(site, image, seat, network) for seat in seats]
+            nodes = [self._node(site, image, passenger, network) for passenger in crew(seats)]
             began_ns = monotonic_ns()
             for node in nodes:
                 node.power_on()
@@ -97,7 +97,7 @@ class Background:
             site = self._start_rack(bare, RackIdentities.kept_in(folder / "pki"), say)
             for seat in frozen.seats:
                 began_ns = monotonic_ns()
-                node = self._node(site, image, seat, network)
+                node = self._node(site, image, Passenger(seat), network)
                 node.restore(load_snapshot(folder / seat))
                 node.machine.leave()
                 say(f"{node.name} restored", _since_s(began_ns))
@@ -143,9 +143,9 @@ class Background:
         say("rack up", _since_s(began_ns))
         return site
 
-    def _node(self, site: Site, image: Image, seat: str, network: Network) -> VirtualNode:
-        spec = machine_spec(image, seat, self.sites.run_dir(site.name, seat))
-        return VirtualNode(Machine(spec, network=network, detached=True), Passenger(seat))
+    def _node(self, site: Site, image: Image, passenger: Passenger, network: Network) -> VirtualNode:
+        spec = machine_spec(image, passenger.seat, self.sites.run_dir(site.name, passenger.seat))
+        return VirtualNode(Machine(spec, network=network, detached=True), passenger)
 
     # --- use ---
 

@@ -104,12 +104,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _freeze(image: Image, folder: Path, seats: str) -> Golden:
-    from hil.virtual.passenger.seat import Passenger
+    from hil.virtual.passenger.seat import crew
     from hil.virtual.site import VirtualSite
 
-    passengers = tuple(Passenger(seat) for seat in seats)
     work = folder / f"boot-{seats}"
-    with VirtualSite(image, work, passengers, name=_name()) as site:
+    with VirtualSite(image, work, crew(seats), name=_name()) as site:
         ready_s = site.boot()
         golden = site.freeze(folder / f"golden-{seats}", ready_s)
     shutil.rmtree(work, ignore_errors=True)

@@ -47,6 +47,9 @@ class VirtualSite:
         self.network = Network(self.name)
         self.nodes: dict[str, VirtualNode] = {}
         self.identities: RackIdentities | None = None
+        self.optics = Optics(lambda: [node.guest for node in self.nodes.values() if node.machine.pid is not None])
+        """The scene before the cameras of every node whose passenger looks through it."""
+
         self._rack: VirtualRack | None = None
         self._stack = ExitStack()
 
@@ -55,11 +58,6 @@ class VirtualSite:
         """Broker and aggregator."""
         assert self._rack is not None, "enter the site first"
         return self._rack
-
-    @property
-    def optics(self) -> Optics:
-        """The scene before the cameras of every node."""
-        return Optics(camera for node in self.nodes.values() for camera in node.cameras)
 
     def node(self, seat: str) -> VirtualNode:
         """The node of a seat."""

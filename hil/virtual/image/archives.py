@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -15,10 +16,11 @@ _KNOWN: Final = "hashed.json"
 
 
 class Archives:
-    """A folder of ``.deb`` files."""
+    """A folder of ``.deb`` files; asked by the threads of one build."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
+        self._lock = threading.Lock()
         self._known = self._load()
 
     def path(self, package: Package) -> Path:
@@ -27,8 +29,9 @@ class Archives:
 
     def missing(self, packages: Iterable[Package]) -> list[Package]:
         """Those whose file is not there, or is not what the signed list says."""
-        found = [one for one in packages if not self._whole(one)]
-        self._save()
+        with self._lock:
+            found = [one for one in packages if not self._whole(one)]
+            self._save()
         return found
 
     def require(self, packages: Iterable[Package]) -> None:

@@ -18,7 +18,14 @@ from hil.virtual.image.gather import Gatherer
 from hil.virtual.image.host import check_host, check_space, host_arch
 from hil.virtual.image.image import Image, drop_old, images_folder, load_image, remember, sweep_images, write_manifest
 from hil.virtual.image.initrd import write_initrd
-from hil.virtual.image.kernel import KernelFiles, KernelTree, keep_wanted, source_package, unpack_stock
+from hil.virtual.image.kernel import (
+    KernelFiles,
+    KernelTree,
+    keep_wanted,
+    loopback_package,
+    source_package,
+    unpack_stock,
+)
 from hil.virtual.image.modules import build_modules, inputs_digest
 from hil.virtual.image.packages import Resolution, fingerprint
 from hil.virtual.image.programs import Job, Programs
@@ -184,8 +191,10 @@ class Build:
             job, beside = self._job("kernel"), folder / "work"
             beside.mkdir()
             tree = self._kernel_tree(job, inputs.resolved, beside)
-            source_deb = self._archives.path(source_package(inputs.resolved.kernel))
-            built = build_modules(job, source_deb, tree.build, beside)
+            packages = inputs.resolved.kernel
+            source_deb = self._archives.path(source_package(packages))
+            loopback_deb = self._archives.path(loopback_package(packages))
+            built = build_modules(job, source_deb, loopback_deb, tree.build, beside)
             keep_wanted(job, tree, self._wanted(), built, folder)
             shutil.rmtree(beside)
 

@@ -21,7 +21,7 @@ from hil.virtual.image.packages import Resolution
 from hil.virtual.image.programs import Job, Programs
 from hil.virtual.image.recipe import KERNEL_FOLDER, KERNEL_PROGRAMS, code_digest, digest
 from hil.virtual.image.session import building
-from hil.virtual.image.steps import OnEvent, Steps
+from hil.virtual.image.steps import OnEvent, Steps, discard
 from touchline.errors import InputError, ResourceError
 
 CONFIG: Final = KERNEL_FOLDER / "hil-6.12.config"
@@ -33,8 +33,8 @@ _NOBODY: Final = (
     "KBUILD_BUILD_HOST=virtual",
     "KBUILD_BUILD_TIMESTAMP=2020-02-02 00:00:00 UTC",
 )
-_NOT_FOR_MODULES: Final = ("Documentation", "LICENSES", "rust", "samples", "tools", "usr", "debian", ".git")
-_FOR_MODULES: Final = re.compile(r".*\.(h|lds)|Makefile.*|Kbuild.*|Module\.symvers|\.config")
+_FOR_MODULES: Final = ("Makefile", "Kbuild", ".config", "Module.symvers", "arch", "include", "scripts")
+_FOR_ARCH: Final = re.compile(r".*\.(h|lds)|(Makefile|Kbuild).*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def kernel_status(cache: Path) -> KernelStatus:
     """What a cache has, judged by the package list of its last build; nothing is fetched."""
     saved = cache / "resolution.json"
     steps = Steps(cache / "steps", lambda _event: None)
-    if saved.exists():
+    if saved.exists() and CONFIG.exists():  # an installed copy has no configuration to compare with
         folder = steps.find(STEP, custom_key(Resolution.from_json(saved.read_text())))
         if folder is not None:
             return KernelStatus(custom_tree(folder).release, True, folder)
@@ -169,14 +169,14 @@ def unmet(fragment: str, config: str) -> list[str]:
 
 def slim(tree: Path) -> None:
     """Leave of a compiled tree what other modules are made against: headers, makefiles, scripts, symbol versions."""
-    for name in _NOT_FOR_MODULES:
-        shutil.rmtree(tree / name, ignore_errors=True)
+    for path in tree.iterdir():
+        if path.name not in _FOR_MODULES:
+            discard(path)
     for arch in (tree / "arch").iterdir():
-        if arch.is_dir() and arch.name != "arm64":
-            shutil.rmtree(arch)
-    for folder in tree.iterdir():
-        if folder.name not in {"include", "scripts"}:
-            _drop_sources(folder)
+        if arch.name == "arm64":
+            _drop_sources(arch)
+        else:
+            discard(arch)
 
 
 def _drop_sources(path: Path) -> None:
@@ -185,5 +185,5 @@ def _drop_sources(path: Path) -> None:
             _drop_sources(one)
         if not any(path.iterdir()):
             path.rmdir()
-    elif not _FOR_MODULES.fullmatch(path.name):
+    elif not _FOR_ARCH.fullmatch(path.name):
         path.unlink()

@@ -63,7 +63,7 @@ class Gatherer:
 
 
 def kernel_packages(release: str, version: str, host_arch: str) -> list[str]:
-    """The kernel, its headers, the build tools for this host, and the sources, all of one version."""
+    """The kernel, its headers, the build tools for this host, and the sources, all of one version; one more driver."""
     plain = release.removesuffix(f"-{recipe.GUEST_ARCH}")
     series = ".".join(plain.split(".")[:2])
     return [
@@ -72,4 +72,5 @@ def kernel_packages(release: str, version: str, host_arch: str) -> list[str]:
         f"linux-headers-{plain}-common={version}",
         f"linux-kbuild-{plain}:{host_arch}={version}",
         f"linux-source-{series}={version}",
+        recipe.LOOPBACK_PACKAGE,
     ]

@@ -13,7 +13,7 @@ from hil.virtual.image.archives import Archives
 from hil.virtual.image.closure import ModuleTable
 from hil.virtual.image.packages import Package, Resolution
 from hil.virtual.image.programs import Job
-from hil.virtual.image.recipe import INITRD_MODULES
+from hil.virtual.image.recipe import INITRD_MODULES, LOOPBACK_PACKAGE
 from touchline.errors import InputError
 
 _UNPACK_S: Final = 300.0
@@ -66,7 +66,7 @@ def unpack_stock(job: Job, resolved: Resolution, archives: Archives, work: Path)
     """Debian's kernel and its headers below ``work``, ready to compile modules against."""
     release = resolved.kernel_release
     headers = f"linux-headers-{release}"
-    wanted = [one for one in resolved.kernel if not one.name.startswith("linux-source-")]
+    wanted = [one for one in resolved.kernel if not one.name.startswith(("linux-source-", LOOPBACK_PACKAGE))]
     for package in wanted:
         job.run(["dpkg-deb", "-x", archives.path(package), work], timeout_s=_UNPACK_S)
     build = work / "usr" / "src" / headers
@@ -80,6 +80,14 @@ def unpack_stock(job: Job, resolved: Resolution, archives: Archives, work: Path)
 def source_package(packages: Iterable[Package]) -> Package:
     """The kernel's source package among these."""
     return next(one for one in packages if one.name.startswith("linux-source-"))
+
+
+def loopback_package(packages: Iterable[Package]) -> Package:
+    """The sources of v4l2loopback among these; InputError when the list is from before it was taken."""
+    for one in packages:
+        if one.name == LOOPBACK_PACKAGE:
+            return one
+    raise InputError(f"the saved package list has no {LOOPBACK_PACKAGE}", hint="run the build online")
 
 
 def keep_wanted(job: Job, tree: KernelTree, wanted: Sequence[str], built: Sequence[Path], out: Path) -> KernelFiles:

@@ -19,7 +19,12 @@ from touchline.errors import InputError
 
 KBUILD: Final = KERNEL_FOLDER / "Kbuild"
 PATCHER: Final = KERNEL_FOLDER / "patch_drivers.py"
-_EDITS: Final = (("ptp_mock", "ptp_mock.c"), ("netdevsim", "netdevsim"), ("irq_sim", "irq_sim.c"))
+_EDITS: Final = (
+    ("ptp_mock", "ptp_mock.c"),
+    ("netdevsim", "netdevsim"),
+    ("irq_sim", "irq_sim.c"),
+    ("v4l2loopback", "v4l2loopback.c"),
+)
 _BUILD_S: Final = 600.0
 _UNPACK_S: Final = 300.0
 
@@ -29,10 +34,13 @@ def inputs_digest() -> str:
     return digest(*(f"{file.name}\n{file.read_text()}" for file in (KBUILD, PATCHER, *_ours())))
 
 
-def build_modules(job: Job, source_deb: Path, tree: Path, work: Path) -> list[Path]:
-    """Compile the modules of the Kbuild file against ``tree``; returns the ``.ko`` files, without debug data."""
+def build_modules(job: Job, source_deb: Path, loopback_deb: Path, tree: Path, work: Path) -> list[Path]:
+    """Compile the modules of the Kbuild file against ``tree``; returns the ``.ko`` files, without debug data.
+
+    ``source_deb``: the kernel's sources; ``loopback_deb``: those of v4l2loopback.
+    """
     folder = work / "modules"
-    _gather_sources(job, source_deb, folder)
+    _gather_sources(job, source_deb, loopback_deb, folder)
     prefix = cross_prefix()
     words: Argv = ["make", "-C", tree, f"M={folder}", f"-j{os.cpu_count() or 1}", *cross_words(), "modules"]
     job.run(words, timeout_s=_BUILD_S)
@@ -75,13 +83,17 @@ def unpack_source(job: Job, source_deb: Path, folder: Path, members: tuple[str, 
     return folder / top
 
 
-def _gather_sources(job: Job, source_deb: Path, folder: Path) -> None:
-    """The drivers out of the source package, ours beside them, and the edits."""
+def _gather_sources(job: Job, source_deb: Path, loopback_deb: Path, folder: Path) -> None:
+    """The drivers out of the source packages, ours beside them, and the edits."""
     raw = folder.with_name("source")
     top = unpack_source(job, source_deb, raw, SOURCE_FILES)
     folder.mkdir()
     for file in SOURCE_FILES:
         shutil.move(top / file, folder)
+    shutil.rmtree(raw)
+    job.run(["dpkg-deb", "-x", loopback_deb, raw], timeout_s=_UNPACK_S)
+    for loopback in raw.glob("usr/src/v4l2loopback-*/*.[ch]"):
+        shutil.move(loopback, folder)
     shutil.rmtree(raw)
     (folder / "gpio-sim.c").rename(folder / "gpio_sim_main.c")  # the module of that name has a second part
     for ours in (KBUILD, *_ours()):

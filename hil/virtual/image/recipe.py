@@ -44,6 +44,9 @@ SOURCE_FILES: Final = (
 )
 """Taken from Debian's kernel source package, of the running kernel's own version."""
 
+LOOPBACK_PACKAGE: Final = "v4l2loopback-dkms"
+"""Sources of the driver behind the camera that all nodes share."""
+
 CUSTOM_MODULES: Final = ("iio_dummy", "iio-trig-sysfs")
 """What only the custom kernel has. Its emulated temperatures are no module: every thermal zone gets ``emul_temp``."""
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Edit driver sources copied from a Linux 6.12 source package. A program of its own: nothing of Touchline imports it.
+"""Edit copies of driver sources: Linux 6.12, v4l2loopback 0.13. A program of its own: nothing of Touchline imports it.
 
     patch_drivers.py ptp_mock FILE      the mock clock at a moment of the raw clock, its lock safe in soft interrupts
     patch_drivers.py netdevsim FOLDER   hardware time stamps from that clock, and faults as module parameters
     patch_drivers.py irq_sim FILE       compiled into a module, where irq_to_desc is not exported
+    patch_drivers.py v4l2loopback FILE  numbers and stamps are the writer's, and stay while others open the device
 
 Parameters added to netdevsim, all writable while it runs below /sys/module/netdevsim/parameters:
 
@@ -207,7 +208,47 @@ def irq_sim(file: Path) -> None:
     )
 
 
-_EDITS = {"ptp_mock": ptp_mock, "netdevsim": netdevsim, "irq_sim": irq_sim}
+def v4l2loopback(file: Path) -> None:
+    """Streams as a sensor's driver does: numbers, monotonic stamps of the start of exposure, a queue of one length."""
+    soe = "V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC | V4L2_BUF_FLAG_TSTAMP_SRC_SOE"
+    edit(
+        file,
+        "V4L2_BUF_FLAG_TSTAMP_SRC_SOE",
+        [
+            ("		b->flags = 0;\n", f"		b->flags = {soe};\n"),
+            (
+                _LOOPBACK_STAMP,
+                "		b->buffer.timestamp = buf->timestamp;\n		b->buffer.sequence = buf->sequence;\n",
+            ),
+            ("	init_buffers(dev);\n	switch (b->memory) {\n", _LOOPBACK_REQUEST),
+        ],
+    )
+
+
+_LOOPBACK_STAMP = (
+    "		if ((!(b->buffer.flags & V4L2_BUF_FLAG_TIMESTAMP_COPY)) &&\n"
+    "		    (buf->timestamp.tv_sec == 0 && buf->timestamp.tv_usec == 0))\n"
+    "			v4l2l_get_timestamp(&b->buffer);\n"
+    "		else {\n"
+    "			b->buffer.timestamp = buf->timestamp;\n"
+    "			b->buffer.flags |= V4L2_BUF_FLAG_TIMESTAMP_COPY;\n"
+    "		}\n"
+)
+
+_LOOPBACK_REQUEST = """\
+	if (dev->ready_for_capture && b->memory == V4L2_MEMORY_MMAP) {
+		/* A writer streams: its buffers are as they are, for every reader. */
+		if (b->count)
+			b->count = dev->used_buffers;
+		opener->buffers_number = b->count;
+		return 0;
+	}
+	init_buffers(dev);
+	switch (b->memory) {
+"""
+
+
+_EDITS = {"ptp_mock": ptp_mock, "netdevsim": netdevsim, "irq_sim": irq_sim, "v4l2loopback": v4l2loopback}
 
 
 def main(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 
 from hil.rack.pki import LocalCa
 from hil.venue.optics import site_camera
-from hil.virtual.passenger.seat import CAMERA_PX, CONFIG, FOLDER, PKI, UNIT, Passenger, node_toml
+from hil.virtual.passenger.seat import CAMERA_PX, CONFIG, FOLDER, OPTICS_FILE, PKI, UNIT, Passenger, node_toml
 from hil.virtual.passenger.tiny_engine import MODEL
 from hil.virtual.ports import Guest
 from touchline.errors import HardwareError
@@ -26,6 +26,8 @@ def provision(guest: Guest, ca: LocalCa, passenger: Passenger) -> None:
     guest.write_file(f"{PKI}/node.crt", ca.sign(_make_key(guest, passenger.name), passenger.name))
     guest.write_file(f"{FOLDER}/camera.json", _calibration())
     guest.write_file(f"{FOLDER}/bright_patches.onnx", MODEL.read_bytes())
+    if passenger.camera == "optics":
+        guest.write_file(OPTICS_FILE, b"[]")
     guest.write_file(CONFIG, node_toml(passenger).encode())
 
 

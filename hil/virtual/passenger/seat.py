@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+from touchline.errors import ConfigError
 
 SEATS: Final = ("a", "b")
 CAMERA_PX: Final = (640, 360)
@@ -21,13 +24,22 @@ UNIT: Final = "touchline-agent.service"
 CAMERA_PATHS: Final = tuple(f"/dev/v4l/by-path/platform-vivid.{index}-video-index0" for index in range(2))
 """udev's stable names: the numbers of /dev/video* move when the driver is bound again."""
 
+OPTICS_PATH: Final = "/dev/touchline-optics"
+OPTICS_FILE: Final = "/etc/touchline-hil/optics.json"
+"""Where it lies in a node, the shared camera is fed; what is in it says what is to be seen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passenger:
-    """How the agent of one seat is set up. ``extra`` overrides keys of a table: ``{"publish": {"window_ms": 50}}``."""
+    """How the agent of one seat is set up. ``extra`` overrides keys of a table: ``{"publish": {"window_ms": 50}}``.
+
+    ``camera``: ``vivid`` for the kernel's test pictures, with all the faults of that driver; ``optics`` for the one
+    camera whose frames all nodes share.
+    """
 
     seat: str
     cameras: int = 1
+    camera: Literal["vivid", "optics"] = "vivid"
     extra: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
 
     @property
@@ -35,12 +47,29 @@ class Passenger:
         """The node's name, which is also its certificate's."""
         return f"orin-{self.seat}"
 
+    @property
+    def camera_paths(self) -> tuple[str, ...]:
+        """The devices of its cameras. Raises ConfigError for more than the node has."""
+        there = CAMERA_PATHS if self.camera == "vivid" else (OPTICS_PATH,)
+        if not 0 < self.cameras <= len(there):
+            raise ConfigError(
+                f"{self.name} with {self.cameras} cameras: {self.camera} has {len(there)}",
+                hint=f"cameras=1{' or 2' if len(there) > 1 else ''}",
+            )
+        return there[: self.cameras]
+
+
+def crew(seats: Iterable[str]) -> tuple[Passenger, ...]:
+    """The passengers of a site: one alone looks at test pictures, twins look through the same optics."""
+    taken = tuple(seats)
+    return tuple(Passenger(seat, camera="optics" if len(taken) > 1 else "vivid") for seat in taken)
+
 
 def node_toml(passenger: Passenger) -> str:
     """The seat's ``node.toml``."""
     width, height = CAMERA_PX
     blocks = [_table("node", {"name": passenger.name, "run_dir": RUN_DIR})]
-    for index in range(passenger.cameras):
+    for index, path in enumerate(passenger.camera_paths):
         camera = {
             "number": index + 1,
             "source": "v4l2",
@@ -50,7 +79,7 @@ def node_toml(passenger: Passenger) -> str:
             "rate_hz": RATE_HZ,
             "calibration": "camera.json",
         }
-        blocks += [_table("[camera]", camera), _table("camera.options", {"device": CAMERA_PATHS[index]})]
+        blocks += [_table("[camera]", camera), _table("camera.options", {"device": path})]
     tables: dict[str, dict[str, Any]] = {
         "ring": {"slots": 60, "lock": "required"},
         "detect": {"model": "bright_patches.onnx", "score_threshold": 0.3},

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hil.virtual.devices.camera import Camera
-from hil.virtual.devices.optics import Look, Optics
 from hil.virtual.devices.rails import RAILS
 from hil.virtual.devices.registers import ZONES
 from hil.virtual.ports import Guest, GuestResult
@@ -132,20 +131,6 @@ def test_a_stream_that_breaks(quiet: VirtualNode):
     await_true(lambda: "Input/output error" in quiet.guest.run("cat /tmp/stream").out)
     camera.timestamp_source("start-of-exposure")
     assert "ts-src-soe" in stream(quiet.guest, camera, 5).out
-
-
-def test_optics_give_both_cameras_the_same_pixels(quiet: VirtualNode):
-    def picture(camera: Camera) -> str:
-        options = f"{SMALL} --stream-mmap=4 --stream-skip=2 --stream-count=1 --stream-to=/tmp/picture"
-        return quiet.guest.run(f"v4l2-ctl -d {camera.node} {options} >/dev/null 2>&1; sha256sum < /tmp/picture").out
-
-    optics = Optics(quiet.devices.cameras)
-    optics.show(Look("color-squares"))
-    scene = {picture(camera) for camera in quiet.devices.cameras}
-    optics.cover()
-    dark = {picture(camera) for camera in quiet.devices.cameras}
-    assert (len(scene), len(dark)) == (1, 1)
-    assert scene != dark
 
 
 def test_lines_both_ways(virtual_node: VirtualNode):

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from hil.virtual.devices.optics import FILE
+from hil.virtual.passenger.seat import OPTICS_FILE, OPTICS_PATH
+
 TREE = Path(__file__).resolve().parents[4] / "hil" / "virtual" / "guest"
 UNITS = TREE / "etc" / "systemd" / "system"
 SCRIPTS = TREE / "usr" / "local" / "lib" / "touchline-hil"
+COMPILE = ["python3", "-m", "py_compile"]
 
 
 def test_no_links_and_no_package():
@@ -21,7 +25,7 @@ def test_no_links_and_no_package():
 
 @pytest.mark.parametrize(
     ("script", "check"),
-    [("seat", ["sh", "-n"]), ("uart_clock", ["perl", "-c"]), ("phc_offset", ["python3", "-m", "py_compile"])],
+    [("seat", ["sh", "-n"]), ("uart_clock", ["perl", "-c"]), ("phc_offset", COMPILE), ("optics", COMPILE)],
 )
 def test_scripts_parse(script, check, tmp_path):
     if shutil.which(check[0]) is None:
@@ -33,7 +37,7 @@ def test_scripts_parse(script, check, tmp_path):
 def test_what_units_and_rules_start_is_in_the_tree():
     text = "\n".join(path.read_text() for path in [*UNITS.rglob("*"), *TREE.rglob("*.rules")] if path.is_file())
     named = set(re.findall(r"/usr/local/lib/touchline-hil/(\w+)", text))
-    assert named == {"seat", "uart_clock"}
+    assert named == {"optics", "seat", "uart_clock"}
     assert all((SCRIPTS / name).is_file() for name in named)
 
 
@@ -47,3 +51,15 @@ def test_two_cameras_have_two_names():
     rules = (TREE / "etc/udev/rules.d/90-touchline-hil.rules").read_text()
     links = re.findall(r'ATTR\{name\}=="vivid-00(\d)-vid-cap", SYMLINK="v4l/by-path/platform-vivid\.(\d)', rules)
     assert links == [("0", "0"), ("1", "1")]
+
+
+def test_the_shared_camera_has_one_name_and_one_file():
+    """What the passenger's configuration, the handle and the node's own files say of it."""
+    rule = (TREE / "etc/udev/rules.d/90-touchline-hil.rules").read_text()
+    label, link = re.findall(r'ATTR\{name\}=="([\w-]+)", SYMLINK\+="([\w-]+)"', rule)[0]
+    assert f"card_label={label}" in (TREE / "etc/modprobe.d/touchline-hil.conf").read_text()
+    unit = (UNITS / "touchline-hil-optics.service").read_text()
+    assert f"/dev/{link}" == OPTICS_PATH
+    assert FILE == OPTICS_FILE
+    assert f"ConditionPathExists={FILE}" in unit
+    assert f"/touchline-hil/optics {OPTICS_PATH} {FILE}" in unit

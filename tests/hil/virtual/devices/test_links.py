@@ -8,7 +8,6 @@ from hil.virtual.devices import attach, power_on
 from hil.virtual.devices.camera import Camera
 from hil.virtual.devices.gpio import LINES, Gpio
 from hil.virtual.devices.net import Impairment, Net
-from hil.virtual.devices.optics import Look, Optics
 from hil.virtual.devices.ptp import Ptp
 from hil.virtual.devices.registers import ZONES, chip_offset
 from hil.virtual.devices.usb import Usb
@@ -64,33 +63,6 @@ def test_what_a_camera_offers_is_parsed():
     assert Camera(FakeGuest("\tSize: Discrete 1280x720\n"), 0).sizes_px("NV12") == [(1280, 720)]
     assert Camera(FakeGuest("\tInterval: Discrete 0.017s (60.000 fps)\n"), 0).rates_hz("NV12", 1280, 720) == [60.0]
     assert Camera(FakeGuest("test_pattern: 5 (100% Black)\n"), 0).value("test_pattern") == 5
-
-
-def test_one_scene_reaches_all_cameras_and_a_cover_hides_it():
-    first, second = FakeGuest(), FakeGuest()
-    optics = Optics([Camera(first, 0), Camera(second, 0)])
-    optics.show(Look("color-squares", brightness=200))
-    assert first.commands == second.commands
-    assert "test_pattern=4,brightness=200" in first.commands[-1]
-    optics.cover()
-    assert "test_pattern=5" in first.commands[-1]
-    optics.uncover()
-    assert "test_pattern=4" in second.commands[-1]
-
-
-def test_a_scene_in_time_is_sent_when_it_changes():
-    guest = FakeGuest()
-    optics = Optics([Camera(guest, 0)])
-    for at_s in (0.0, 0.4, 1.0, 1.2):
-        optics.follow(lambda now_s: Look("red" if int(now_s) % 2 else "blue"), at_s)
-    assert len(guest.commands) == 2
-
-
-def test_one_lost_camera_does_not_keep_the_scene_from_the_others():
-    good = FakeGuest()
-    with pytest.raises(HardwareError, match="1 of 2 cameras did not take the scene"):
-        Optics([Camera(FakeGuest(FAILED), 0), Camera(good, 0)]).pattern("white")
-    assert len(good.commands) == 1
 
 
 def test_lines_by_name():

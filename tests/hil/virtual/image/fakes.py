@@ -27,7 +27,11 @@ def resolution(**changes: Any) -> Resolution:
     parts: dict[str, Any] = {
         "root": (package("bash"), package("libc6")),
         "initrd": (package("busybox-static"),),
-        "kernel": (package("linux-image-6.12.9-arm64"), package("linux-source-6.12", arch="all")),
+        "kernel": (
+            package("linux-image-6.12.9-arm64"),
+            package("linux-source-6.12", arch="all"),
+            package("v4l2loopback-dkms", arch="all"),
+        ),
         "kernel_release": "6.12.9-arm64",
         "kernel_version": "6.12.9-1",
     }

@@ -7,7 +7,7 @@ import lzma
 import pytest
 
 from hil.virtual.image import recipe
-from hil.virtual.image.kernel import KernelFiles, KernelTree, keep_wanted, source_package
+from hil.virtual.image.kernel import KernelFiles, KernelTree, keep_wanted, loopback_package, source_package
 from hil.virtual.image.modules import unpack_source
 from hil.virtual.image.programs import Job, Programs
 from tests.hil.virtual.image.fakes import resolution
@@ -70,7 +70,10 @@ def test_an_unknown_compression_is_told(tree, job, tmp_path):
         keep_wanted(job[0], tree, ["vivid"], [], tmp_path / "out")
 
 
-def test_the_source_package_is_found_and_others_refused(job, tmp_path):
+def test_the_source_packages_are_found_and_others_refused(job, tmp_path):
     assert source_package(resolution().kernel).name == "linux-source-6.12"
+    assert loopback_package(resolution().kernel).name == "v4l2loopback-dkms"
+    with pytest.raises(InputError, match="has no v4l2loopback-dkms"):
+        loopback_package(resolution().root)
     with pytest.raises(InputError, match="no kernel source package"):
         unpack_source(job[0], tmp_path / "bash_5_all.deb", tmp_path / "out")

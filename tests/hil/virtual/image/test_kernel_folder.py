@@ -17,6 +17,17 @@ _DOCUMENTS = {"README.md", "COPYING"}
 
 _SOURCES = {
     "ptp_mock.c": "spin_lock(&phc->lock);\nspin_unlock(&phc->lock);\nint mock_phc_index(struct mock_phc *phc)\n{\n}\n",
+    "v4l2loopback.c": (
+        "		b->flags = 0;\n"
+        "		if ((!(b->buffer.flags & V4L2_BUF_FLAG_TIMESTAMP_COPY)) &&\n"
+        "		    (buf->timestamp.tv_sec == 0 && buf->timestamp.tv_usec == 0))\n"
+        "			v4l2l_get_timestamp(&b->buffer);\n"
+        "		else {\n"
+        "			b->buffer.timestamp = buf->timestamp;\n"
+        "			b->buffer.flags |= V4L2_BUF_FLAG_TIMESTAMP_COPY;\n"
+        "		}\n"
+        "	init_buffers(dev);\n	switch (b->memory) {\n"
+    ),
     "irq_sim.c": "	handle_simple_irq(irq_to_desc(irqnum));\n",
     "netdevsim/netdevsim.h": "#include <linux/ptp_mock.h>\n	struct mock_phc *phc;\n",
     "netdevsim/ethtool.c": "	info->phc_index = mock_phc_index(ns->phc);\n",
@@ -27,8 +38,7 @@ _SOURCES = {
         "static const struct net_device_ops nsim_netdev_ops = {\n};\n"
     ),
 }
-_EDITS = {"ptp_mock": "ptp_mock.c", "irq_sim": "irq_sim.c", "netdevsim": "netdevsim"}
-_FIRST_FILE = {"ptp_mock": "ptp_mock.c", "irq_sim": "irq_sim.c", "netdevsim": "netdevsim/netdevsim.h"}
+_EDITS = {"v4l2loopback": "v4l2loopback.c", "ptp_mock": "ptp_mock.c", "irq_sim": "irq_sim.c", "netdevsim": "netdevsim"}
 
 
 def patch(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -99,5 +109,13 @@ def test_nothing_of_ours_imports_it(repo):
 
 
 def test_the_kbuild_file_names_what_is_compiled():
-    assert objects(KBUILD.read_text()) == {"ptp_mock", "gpio-sim", "ina3221", "pwm_tach", "ram_i2c", "netdevsim"}
+    assert objects(KBUILD.read_text()) == {
+        "ptp_mock",
+        "gpio-sim",
+        "ina3221",
+        "pwm_tach",
+        "ram_i2c",
+        "v4l2loopback",
+        "netdevsim",
+    }
     assert objects("obj-m += a.o b/\nobj-m += c.o\n") == {"a", "b", "c"}

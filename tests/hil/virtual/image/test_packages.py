@@ -51,13 +51,14 @@ def test_the_fingerprint_is_of_the_set_and_not_of_its_order_or_mirror():
     assert fingerprint([a]) != fingerprint([package("a", version="2")])
 
 
-def test_all_kernel_parts_are_of_one_version():
+def test_all_parts_of_the_kernel_are_of_one_version():
     assert kernel_packages("6.12.9+deb12-arm64", "6.12.9-1~bpo12+1", "amd64") == [
         "linux-image-6.12.9+deb12-arm64",
         "linux-headers-6.12.9+deb12-arm64=6.12.9-1~bpo12+1",
         "linux-headers-6.12.9+deb12-common=6.12.9-1~bpo12+1",
         "linux-kbuild-6.12.9+deb12:amd64=6.12.9-1~bpo12+1",
         "linux-source-6.12=6.12.9-1~bpo12+1",
+        "v4l2loopback-dkms",
     ]
 
 

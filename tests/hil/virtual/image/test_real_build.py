@@ -57,5 +57,5 @@ def test_a_build_from_nothing_then_from_the_cache_and_it_boots(cache, tmp_path):
         machine.boot()
         assert machine.guest.run("uname -r").out.strip() == image.kernel_release
         assert machine.guest.run("readlink /opt/touchline/current").out.strip().endswith(image.touchline_release)
-        modules = "gpio-sim ina3221 pwm_tach ram_i2c netdevsim vivid usb_f_ss_lb"
+        modules = "gpio-sim ina3221 pwm_tach ram_i2c v4l2loopback netdevsim vivid usb_f_ss_lb"
         machine.guest.run(f"modprobe --dry-run --all {modules}")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hil.virtual.passenger.seat import CAMERA_PATHS, Passenger, node_toml
+from hil.virtual.passenger.seat import CAMERA_PATHS, OPTICS_PATH, Passenger, crew, node_toml
 from touchline.config import NodeConfig, load
+from touchline.errors import ConfigError
 
 
 def loaded(tmp_path: Path, passenger: Passenger) -> NodeConfig:
@@ -32,3 +33,15 @@ def test_twins_see_the_same_cameras(tmp_path: Path):
 def test_extra_keys_win(tmp_path: Path):
     config = loaded(tmp_path, Passenger("a", extra=(("publish", (("window_ms", 50.0),)),)))
     assert config.publish.window_ms == 50.0
+
+
+def test_twins_look_through_the_optics_and_one_alone_does_not(tmp_path: Path):
+    devices = [loaded(tmp_path, one).camera[0].options["device"] for one in crew("ab")]
+    assert devices == [OPTICS_PATH, OPTICS_PATH]
+    assert [one.camera for one in crew("a")] == ["vivid"]
+
+
+@pytest.mark.parametrize("passenger", [Passenger("a", 2, camera="optics"), Passenger("a", 3), Passenger("a", 0)])
+def test_more_cameras_than_there_are_is_refused(passenger: Passenger):
+    with pytest.raises(ConfigError, match=r"orin-a with \d cameras"):
+        node_toml(passenger)

@@ -7,7 +7,6 @@ from contextlib import closing
 
 import pytest
 
-from hil.virtual.devices.optics import Look
 from hil.virtual.node import MACS
 from hil.virtual.site import VirtualSite
 from tests.hil.virtual.waiting import until
@@ -38,10 +37,3 @@ def test_one_loses_its_power_and_the_other_goes_on(virtual_twins: VirtualSite):
     before = frames(virtual_twins)
     until(lambda: frames(virtual_twins) > before + 60, "frames of the twin", b)
     assert virtual_twins.rack.audit().clean
-
-
-def test_both_look_through_the_same_optics(virtual_twins: VirtualSite):
-    optics = virtual_twins.optics
-    optics.show(Look(pattern="gray-ramp"))
-    cameras = [node.camera(0) for node in virtual_twins.nodes.values()]
-    assert len({camera.value("test_pattern") for camera in cameras}) == 1
