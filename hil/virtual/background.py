@@ -22,7 +22,7 @@ from hil.virtual.machine.console import Console
 from hil.virtual.machine.machine import Machine
 from hil.virtual.machine.network import Network
 from hil.virtual.machine.process import identify
-from hil.virtual.machine.qemu import CONSOLE_LOG
+from hil.virtual.machine.qemu import CONSOLE_LOG, find_qemu
 from hil.virtual.machine.snapshot import load_snapshot
 from hil.virtual.machine.state import Site, Sites
 from hil.virtual.node import ADDRESSES, VirtualNode, machine_spec
@@ -106,6 +106,7 @@ class Background:
     @contextmanager
     def _starting(self, name: str, image: Image, seats: tuple[str, ...]) -> Iterator[tuple[Site, Network]]:
         """A new site with its network; whatever goes wrong in the block, nothing of it stays behind."""
+        find_qemu()  # missing or too old: said before anything is started
         if name in self.sites.names() and self.sites.status(name).running:
             raise ResourceError(
                 f"virtual node '{name}' runs already",

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from hil.virtual.background import load_frozen, snapshots_folder
+from hil.virtual.background import Background, load_frozen, snapshots_folder
 from hil.virtual.image import Image
-from touchline.errors import InputError
+from touchline.errors import InputError, ResourceError
 from touchline.timeline import monotonic_ns, sleep_until
 
 TIMEOUT_S = 120
@@ -139,6 +139,22 @@ def test_mistakes_are_named(tmp_path: Path, words: tuple[str, ...], code: int, s
     assert said in done.stderr
     assert "fix:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("version", "said"), [(None, "qemu-system-aarch64 is not installed"), ("6.2.0", "too old")])
+def test_without_a_usable_qemu_nothing_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None, said: str
+):
+    if version is not None:
+        program = tmp_path / "qemu-system-aarch64"
+        program.write_text(f"#!/bin/sh\necho QEMU emulator version {version}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    nowhere = Image(tmp_path, "none", "6.12", "0", "")
+    ground = Background(tmp_path / "state", tmp_path / "cache")
+    with pytest.raises(ResourceError, match=said):
+        ground.boot("x", nowhere, ("a",), agent=False, say=lambda _text, _seconds: None)
+    assert ground.sites.names() == []
 
 
 def test_a_damaged_snapshot_is_refused(tmp_path: Path):
