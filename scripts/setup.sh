@@ -14,7 +14,7 @@ if [ "$role" = dev ]; then
   programs+=(qemu-system-aarch64:qemu-system-arm qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs
     dtc:device-tree-compiler depmod:kmod xz:xz-utils make:make)
   if [ "$(uname -m)" != aarch64 ]; then
-    programs+=(qemu-aarch64-static:qemu-user-static update-binfmts:binfmt-support aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu)
+    programs+=(arch-test:arch-test qemu-aarch64-static:qemu-user-static update-binfmts:binfmt-support aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu)
   fi
   optional+=(chromium:chromium) # a snap on Ubuntu: the page's tests skip there and say so
 fi
@@ -24,6 +24,10 @@ missing=()
 for pair in "${programs[@]}" "${optional[@]}"; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
+[ "$role" = run ] || [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+if [ "$role" = dev ] && [ "$(uname -m)" != aarch64 ] && [ ! -e /usr/aarch64-linux-gnu/include/stdio.h ]; then
+  missing+=(libc6-dev-arm64-cross)
+fi
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ "$role" = dev ] && ! gst-inspect-1.0 shmsink >/dev/null 2>&1; then missing+=(gstreamer1.0-plugins-bad); fi
 

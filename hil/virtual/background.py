@@ -92,7 +92,7 @@ class Background:
         """Bring a named snapshot back as a running site."""
         folder = snapshots_folder(self.cache) / snapshot
         frozen = load_frozen(folder)
-        image = load_image(self.cache, frozen.image_id, verify=False)
+        image = self._image_of(snapshot, frozen)
         with self._starting(name, image, frozen.seats) as (bare, network):
             site = self._start_rack(bare, RackIdentities.kept_in(folder / "pki"), say)
             for seat in frozen.seats:
@@ -102,6 +102,15 @@ class Background:
                 node.machine.leave()
                 say(f"{node.name} restored", _since_s(began_ns))
         return site
+
+    def _image_of(self, snapshot: str, frozen: Frozen) -> Image:
+        try:
+            return load_image(self.cache, frozen.image_id, verify=False)
+        except ResourceError as error:
+            raise InputError(
+                f"the image {frozen.image_id} of snapshot '{snapshot}' is gone: newer builds took its place",
+                hint="boot afresh and make the snapshot again",
+            ) from error
 
     @contextmanager
     def _starting(self, name: str, image: Image, seats: tuple[str, ...]) -> Iterator[tuple[Site, Network]]:

@@ -83,6 +83,8 @@ def boot(
     from hil.virtual.machine.process import exit_on_signals
 
     ground = Background(cache=cache_dir)
+    if frozen is not None and (seats or no_agent):
+        raise click.UsageError("--snapshot brings back what was frozen: --twins and --no-agent do not go with it")
     with exit_on_signals():
         if frozen is not None:
             site = ground.restore(name, frozen, say=_say)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 REQUIRE: Final = "TOUCHLINE_REQUIRE_VIRTUAL"
 _NUMBERS: Final = itertools.count()
 _JOURNAL_LINES: Final = 150
+_TIMEOUT_S: Final = 480
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,6 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "virtual(allow=[], failed_units=[]): runs in an emulated node; what it may leave behind"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """An emulated node is slow: its tests may take longer than others before they are cut off."""
+    for item in items:
+        if item.get_closest_marker("virtual") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ class VirtualRack:
         log_file = self.folder / "aggregator.log"
         with log_file.open("wb") as log:
             self._aggregator = subprocess.Popen(
-                [*inside(self.namespace), *words],
+                [*_dies_with_us(), *inside(self.namespace), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -170,6 +170,12 @@ class VirtualRack:
     def records(self, node: str) -> int:
         """Records stored of a node."""
         return sum(start.records for start in self.starts(node))
+
+
+def _dies_with_us() -> list[str]:
+    """Words before a command that end it when the thread that started it dies; without setpriv there are none."""
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "TERM"]
 
 
 def starts_of(database: Path, node: str) -> list[Start]:

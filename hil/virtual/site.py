@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
 from hil.rack.pki import LocalCa
 from hil.virtual.devices.optics import Optics
@@ -19,8 +18,6 @@ from hil.virtual.passenger.provision import provision, start_agent
 from hil.virtual.passenger.seat import Passenger
 from hil.virtual.rack import RackIdentities, VirtualRack
 from touchline.timeline import monotonic_ns
-
-SETTLE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ KERNEL_PROGRAMS: Final = (("flex", "flex"), ("bison", "bison"), ("bc", "bc"), ("
 """To compile the custom kernel."""
 
 CROSS_PROGRAMS: Final = (
+    ("arch-test", "arch-test"),
     ("qemu-aarch64-static", "qemu-user-static"),
     ("update-binfmts", "binfmt-support"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),

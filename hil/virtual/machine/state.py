@@ -22,6 +22,7 @@ SITE_FILE, LOCK_FILE, SPEC_FILE = "site.json", "lock", "node.json"
 _NAME: Final = re.compile(r"[a-z0-9-]{1,24}")
 _PATHS: Final = frozenset({"kernel", "initrd", "root_img", "run_dir", "dtb", "data_img"})
 _LOCK_TRIES: Final = 5
+_PROCESS_TERM_S: Final = 25.0  # the rack ends its aggregator and its broker in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Sites:
             try:
                 for who in self.load(name).processes.values():
                     if alive(who):
-                        end(who)
+                        end(who, term_s=_PROCESS_TERM_S)
             except InputError:
                 pass  # no record, or a corrupt one: the run folders' own records were enough for QEMU
             if f"{PREFIX}{name}" in namespaces():

@@ -29,6 +29,10 @@ def cache(tmp_path) -> Path:
 
 
 @pytest.mark.campaign
+@pytest.mark.skipif(
+    not os.environ.get("TOUCHLINE_CAMPAIGN"),
+    reason="a second build from nothing: TOUCHLINE_CAMPAIGN=1 (the test command builds one before the tests)",
+)
 @pytest.mark.system
 @pytest.mark.timeout(900)
 def test_a_build_from_nothing_then_from_the_cache_and_it_boots(cache, tmp_path):
