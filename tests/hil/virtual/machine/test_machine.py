@@ -225,6 +225,7 @@ def test_a_detached_machine_is_found_used_and_destroyed_by_others(golden, virtua
 
 
 def test_a_pipe_into_the_shell_gives_what_it_says(machine, tmp_path):
+    machine.guest.run("until pgrep -t hvc0 -x bash; do sleep 0.2; done; sleep 0.5")  # login drops what is typed earlier
     path = tmp_path / "said"
     read, write = os.pipe()
     os.write(write, b"echo the answer is $((6*7))\n")
