@@ -142,6 +142,7 @@ def test_kill_9_of_the_broker_mid_way_loses_nothing(rack: Rack, node: Node):
     sink = rack.subscriber(announce=True)
     node.start()
     wait_for(lambda: len(sink.seen) > 200, "records at the sink", node)
+    wait_for(lambda: node.status()["link"]["phase"] == "open", "a status as new as the link", node)
     rack.broker.kill()
     wait_for(lambda: node.status()["link"]["phase"] != "open", "the broken link", node)
     before, acknowledged = queued(node), node.status()["acknowledged"]
