@@ -21,7 +21,7 @@ from hil.virtual.image import Image, default_cache, load_image
 from hil.virtual.machine.console import Console
 from hil.virtual.machine.machine import Machine
 from hil.virtual.machine.network import Network
-from hil.virtual.machine.process import identify
+from hil.virtual.machine.process import identify, uninterrupted
 from hil.virtual.machine.qemu import CONSOLE_LOG, find_qemu
 from hil.virtual.machine.snapshot import load_snapshot
 from hil.virtual.machine.state import Site, Sites
@@ -32,8 +32,11 @@ from hil.virtual.rack import PAGE_PORT, UP_MARK, RackIdentities
 from touchline.errors import HardwareError, InputError, ResourceError
 from touchline.timeline import monotonic_ns, sleep_until, utc_text
 
-STATE_FOLDER: Final = Path("/run/touchline-virtual")
-"""In tmpfs: nothing of it is true after a reboot. Short, since Unix sockets lie in it."""
+STATE_FOLDER: Final = Path("/var/lib/touchline-virtual")
+"""On a disk, since the nodes' disks lie in it, and short, since Unix sockets do.
+
+Records outlive a reboot, what they name does not: a process counts only with its start time, so the sites show as dead.
+"""
 
 SNAPSHOT_FILE: Final = "snapshot.json"
 _RACK: Final = "rack"
@@ -128,7 +131,7 @@ class Background:
                 for old in folder.iterdir():
                     if old.is_dir():
                         shutil.rmtree(old)
-                site = Site(name, image.image_id, seats, networked=True, started_utc=utc_text())
+                site = Site(name, image.image_id, seats, started_utc=utc_text())
                 self.sites.save(site)
                 yield site, Network(name).open()
         except BaseException:  # also Ctrl-C: end what was started, then pass the reason on
@@ -141,10 +144,11 @@ class Background:
         folder = self.sites.path(site.name) / _RACK
         identities.copy_to(folder / "pki")
         words = [sys.executable, "-m", "hil.virtual.rack", str(folder), Network(site.name).namespace]
-        with (folder / "rack.log").open("wb") as log:
+        ports = {"broker": BROKER_PORT, "page": PAGE_PORT}
+        with (folder / "rack.log").open("wb") as log, uninterrupted():
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        site = replace(site, ports={"broker": BROKER_PORT, "page": PAGE_PORT}, processes={_RACK: identify(process.pid)})
-        self.sites.save(site)
+            site = replace(site, ports=ports, processes={_RACK: identify(process.pid)})
+            self.sites.save(site)
         while not (folder / UP_MARK).exists():
             if process.poll() is not None or _since_s(began_ns) > _RACK_UP_S:
                 said = (folder / "rack.log").read_text(errors="replace").strip().splitlines()[-3:]

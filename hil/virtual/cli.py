@@ -96,7 +96,7 @@ def boot(
         f"'{name}' runs: {', '.join(f'orin-{seat}' for seat in site.seats)} on network {network}\n"
         f"  a shell:   touchline hil virtual shell{here}\n"
         f"  a command: touchline hil virtual exec{here} -- journalctl -u touchline-agent\n"
-        f"  the page:  ip netns exec {network} curl http://127.0.0.1:{site.ports['page']}/api/status\n"
+        f"  the rack:  ip netns exec {network} touchline aggregator status --url http://127.0.0.1:{site.ports['page']}/\n"
         f"  the end:   touchline hil virtual destroy{here}"
     )
     emit(ground.document(name), as_json, text)

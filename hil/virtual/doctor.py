@@ -22,7 +22,7 @@ from hil.virtual.image.programs import Programs
 from hil.virtual.image.recipe import SPACE_MIB
 from hil.virtual.image.sources import without_password
 from hil.virtual.machine.network import PREFIX, inspect, namespaces
-from hil.virtual.machine.qemu import OLDEST, find_qemu
+from hil.virtual.machine.qemu import NODE_MIB, OLDEST, find_qemu
 from hil.virtual.machine.state import Sites
 from touchline.errors import InputError, ResourceError, TouchlineError
 from touchline.run import need, run
@@ -40,7 +40,6 @@ RUN_PROGRAMS: Final = (
     ("setpriv", "util-linux"),
     ("mosquitto", "mosquitto"),
 )
-NODE_MIB: Final = 1900  # 1,536 of guest memory and 300 of QEMU's own, measured
 RACK_MIB: Final = 200
 BUILD_MIB: Final = sum(space for step, space in SPACE_MIB.items() if step != "custom-kernel")
 RUN_MIB: Final = 1000
@@ -78,6 +77,14 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """A folder, and what is free on its disk."""
+
+    folder: str
+    free_mib: int
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """Everything that is judged. ``image_age_days`` None: there is no image that could be used."""
 
@@ -85,8 +92,8 @@ class HostFacts:
     cores: int
     root: bool
     ram_free_mib: int
-    disk_free_mib: int
-    cache: str
+    cache: Room  # where images are built and kept
+    state: Room  # where nodes that run have their disks
     kvm: Probe
     qemu: Probe
     tun: Probe
@@ -121,7 +128,8 @@ def evaluate(facts: HostFacts) -> list[Finding]:
     found += [
         _probed("QEMU", facts.qemu, f"{'.'.join(map(str, OLDEST))} or newer", Level.MISSING),
         _memory(facts),
-        _disk(facts),
+        _disk("disk to build", facts.cache, BUILD_MIB, facts.to_build, "free some space, or use another --cache-dir"),
+        _disk("disk to run", facts.state, RUN_MIB, Level.MISSING, "free some space"),
         _probed("/dev/net/tun", facts.tun, "one tap for each node", Level.MISSING),
         _probed("network namespaces", facts.network, "a bridge in a namespace", Level.MISSING),
     ]
@@ -195,13 +203,11 @@ def _free(needed_mib: int, free_mib: int) -> str:
     return f"free {needed_mib - free_mib:,} MiB, or destroy a node"
 
 
-def _disk(facts: HostFacts) -> Finding:
-    found = f"{facts.disk_free_mib:,} MiB free in {facts.cache}"
-    needed = f"{BUILD_MIB:,} MiB to build, {RUN_MIB:,} to run"
-    if facts.disk_free_mib >= BUILD_MIB:
-        return Finding(Level.OK, "disk", found, needed)
-    level = Level.MISSING if facts.disk_free_mib < RUN_MIB else facts.to_build
-    return Finding(level, "disk", found, needed, "free some space, or use another --cache-dir")
+def _disk(what: str, room: Room, needed_mib: int, otherwise: Level, fix: str) -> Finding:
+    found, needed = f"{room.free_mib:,} MiB free in {room.folder}", f"{needed_mib:,} MiB"
+    if room.free_mib >= needed_mib:
+        return Finding(Level.OK, what, found, needed)
+    return Finding(otherwise, what, found, needed, fix)
 
 
 def _image(facts: HostFacts) -> Finding:
@@ -229,7 +235,7 @@ def _running(facts: HostFacts) -> list[Finding]:
 
 
 def probe(cache: Path, state: Path = STATE_FOLDER) -> HostFacts:
-    """Look at this host; nothing is changed. ``state``: where the sites that run are recorded."""
+    """Look at this host; nothing is changed. ``state``: where the sites that run have their folders."""
     image, age_days = _probe_image(cache)
     running, dead, stale = _probe_nodes(state)
     return HostFacts(
@@ -237,8 +243,8 @@ def probe(cache: Path, state: Path = STATE_FOLDER) -> HostFacts:
         cores=len(os.sched_getaffinity(0)),
         root=os.geteuid() == 0,
         ram_free_mib=_ram_free_mib(),
-        disk_free_mib=free_bytes(cache.absolute()) >> 20,
-        cache=str(cache),
+        cache=Room(str(cache), free_bytes(cache.absolute()) >> 20),
+        state=Room(str(state), free_bytes(state.absolute()) >> 20),
         kvm=_probe_device(Path("/dev/kvm"), "give this machine nested virtualisation"),
         qemu=_tried(lambda: ".".join(map(str, find_qemu().number))),
         tun=_probe_device(Path("/dev/net/tun"), "modprobe tun, or give the container that device"),

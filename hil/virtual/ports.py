@@ -1,9 +1,13 @@
-"""What a device handle needs of a running virtual node: its shell, its registers and its machine monitor."""
+"""What a device handle needs of a running virtual node: its shell, its registers, its machine monitor; and the rack's
+address, which network and passenger have to agree on.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+RACK_ADDRESS: Final = "10.77.0.1"
 
 
 @dataclass(frozen=True, slots=True)

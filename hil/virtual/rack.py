@@ -20,7 +20,8 @@ from typing import Any, Final
 from aggregator.export import Audit, audit
 from hil.rack.broker import Broker, BrokerSpec, inside
 from hil.rack.pki import Identity, LocalCa
-from hil.virtual.passenger.seat import BROKER_PORT, RACK_ADDRESS
+from hil.virtual.passenger.seat import BROKER_PORT
+from hil.virtual.ports import RACK_ADDRESS
 from touchline.errors import InputError, ResourceError
 from touchline.mqtt import AGGREGATOR
 from touchline.shell import guarded

@@ -12,9 +12,6 @@ from typing import Final
 
 from touchline.errors import ConfigError
 
-BASE_ADDRESS: Final = 0x9FF00000
-WINDOW_BYTES: Final = 0x100000
-
 PWM: Final = 0x02000
 TACHOMETER: Final = 0x03000
 ZONES: Final = ("cpu-thermal", "gpu-thermal", "soc0-thermal", "tj-thermal")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from hil.virtual.devices import sysfs
 from hil.virtual.devices.registers import (
@@ -16,8 +15,6 @@ from hil.virtual.devices.registers import (
 )
 from hil.virtual.ports import Guest, Registers
 from touchline.errors import HardwareError
-
-CRITICAL_C: Final = 104.5  # cpu-thermal's critical trip: the guest powers itself off
 
 
 @dataclass(frozen=True, slots=True)

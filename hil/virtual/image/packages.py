@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from urllib.parse import unquote
 
@@ -80,8 +80,3 @@ def fingerprint(packages: Iterable[Package]) -> str:
     """SHA-256 over names, versions and file hashes: where they came from does not count."""
     lines = [f"{one.name} {one.version} {one.arch} {one.sha256}" for one in sorted(packages)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def by_name(packages: Iterable[Package]) -> Mapping[str, Package]:
-    """The packages by their names."""
-    return {one.name: one for one in packages}

@@ -1,8 +1,8 @@
 """The guest's root tree: mmdebstrap over packages already fetched; nothing here touches the network.
 
 Maintainer scripts run under emulation, as they must. Unpacking need not: during the build dpkg finds the host's own
-``dpkg-deb`` first, which decompresses natively (67 s -> 43 s on two cores, see the README). Everything runs in its own
-mount and process namespace, so an interrupted build leaves neither mounts nor processes.
+``dpkg-deb`` first, which decompresses natively. Everything runs in its own mount and process namespace, so an
+interrupted build leaves neither mounts nor processes.
 """
 
 from __future__ import annotations

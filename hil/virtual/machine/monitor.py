@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -64,16 +64,6 @@ class Qmp:
         with self._lock:
             while self._next(timeout_s) is not None:
                 timeout_s = 0.0
-
-    def wait_event(self, names: Collection[str], timeout_s: float, *, since: int = 0) -> Event | None:
-        """The first event called one of ``names`` at index ``since`` or later of :attr:`events`; None after a while."""
-        deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
-        while True:
-            found = next((event for event in self.events[since:] if event.name in names), None)
-            left_s = (deadline_ns - monotonic_ns()) / 1e9
-            if found is not None or left_s <= 0:
-                return found
-            self.poll(min(left_s, 0.5))
 
     def quit(self) -> None:
         """Ask QEMU to end; it may hang up before it has answered."""

@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Final
 
 from hil.virtual.machine.process import ProcessId, alive, identify
+from hil.virtual.ports import RACK_ADDRESS
 from touchline.errors import ResourceError, TouchlineError
 from touchline.run import need, run
 
 PREFIX: Final = "tlv-"
 BRIDGE: Final = "rack0"
-RACK_ADDRESS: Final = "10.77.0.1"
 RACK_MAC: Final = "52:54:00:77:00:01"
 """Always the same: a node restored from a snapshot has it in its neighbour table and would miss another for 30 s."""
 
@@ -52,13 +52,12 @@ class NetworkState:
 class Network:
     """The namespace ``tlv-<name>``. Use as a context manager, or :meth:`open` and :meth:`close`.
 
-    Needs root and /dev/net/tun. What only runs on the rack side is started with :meth:`exec_prefix`; QEMU itself stays
-    outside and gets an open tap, which disappears with it.
+    Needs root and /dev/net/tun. What only runs on the rack side is started inside; QEMU itself stays outside and gets
+    an open tap, which disappears with it.
     """
 
-    def __init__(self, name: str, *, rack_address: str = RACK_ADDRESS) -> None:
+    def __init__(self, name: str) -> None:
         self.namespace = f"{PREFIX}{name}"
-        self.rack_address = rack_address
 
     def open(self) -> Network:
         """Make it. Raises ResourceError without the right to, or when the name is taken by a living owner."""
@@ -84,7 +83,7 @@ class Network:
             run([*here, "link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0"])
             run([*here, "link", "set", BRIDGE, "address", RACK_MAC])
             run([*here, "link", "set", BRIDGE, "alias", f"owner {owner.pid} {owner.start_ticks}"])
-            run([*here, "addr", "add", f"{self.rack_address}/{_PREFIX_BITS}", "dev", BRIDGE])
+            run([*here, "addr", "add", f"{RACK_ADDRESS}/{_PREFIX_BITS}", "dev", BRIDGE])
             run([*here, "link", "set", BRIDGE, "up"])
         except TouchlineError:
             _delete(self.namespace)
@@ -102,10 +101,6 @@ class Network:
             os.close(fd)
             raise
         return fd
-
-    def exec_prefix(self) -> list[str]:
-        """Words that start a program inside."""
-        return [need("ip", "iproute2"), "netns", "exec", self.namespace]
 
     def close(self) -> None:
         """Remove it with everything in it; processes that still run inside keep a network of their own."""

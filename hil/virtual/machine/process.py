@@ -9,12 +9,14 @@ import select
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from hil.virtual.machine.qemu import NODE_MIB
 from touchline.errors import HardwareError, InputError, ResourceError, TouchlineError
 
 STDERR_LOG: Final = "qemu.err"
@@ -107,6 +109,29 @@ def exit_on_signals() -> Iterator[None]:
             signal.signal(how, handler)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP wait until the block has ended: what it starts is then on record, to be ended.
+
+    On another thread than the main one nothing is done, since interrupts come in the main one. Children are started
+    with the signals' defaults: a handler of ours, unlike a blocked or ignored signal, does not outlive exec.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {how: signal.getsignal(how) for how in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    came: list[int] = []
+    try:
+        for how in before:
+            signal.signal(how, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        for how, handler in before.items():
+            signal.signal(how, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 class QemuProcess:
     """A running QEMU, started here or found again by its record in the run folder."""
 
@@ -126,7 +151,8 @@ class QemuProcess:
     ) -> QemuProcess:
         """Start in ``run_dir``; unless ``detached`` it is killed when the thread that started it ends, however it ends.
 
-        Either way it has a session of its own: Ctrl-C reaches the owner, who ends it in order.
+        Either way it has a session of its own: Ctrl-C reaches the owner, who ends it in order. An interrupt meanwhile
+        counts once it is on record.
         """
         words = list(argv)
         if not detached:
@@ -134,7 +160,7 @@ class QemuProcess:
             if setpriv is None:
                 raise ResourceError("setpriv is not installed", hint="apt install util-linux")
             words = [setpriv, "--pdeathsig", "KILL", *words]
-        with (run_dir / STDERR_LOG).open("wb") as log:
+        with (run_dir / STDERR_LOG).open("wb") as log, uninterrupted():
             child = subprocess.Popen(
                 words,
                 cwd=run_dir,
@@ -144,8 +170,8 @@ class QemuProcess:
                 pass_fds=pass_fds,
                 start_new_session=True,
             )
-        who = identify(child.pid)
-        (run_dir / PID_FILE).write_text(json.dumps(asdict(who)))
+            who = identify(child.pid)
+            (run_dir / PID_FILE).write_text(json.dumps(asdict(who)))
         return cls(run_dir, who, child)
 
     @classmethod
@@ -208,7 +234,7 @@ _REASONS: Final[tuple[tuple[str, type[TouchlineError], str, str], ...]] = (
     (r'Failed to get (?:shared )?"\w+" lock', ResourceError, "a disk of the node is in use",
      "end the QEMU that has it"),
     (r"Cannot allocate memory|cannot set up guest memory|failed to allocate", ResourceError, "no memory for the guest",
-     "free 1.6 GiB of RAM"),
+     f"free {NODE_MIB:,} MiB of RAM, or destroy a node"),
     (r"No space left on device", ResourceError, "the disk of the run folder is full", "free some space"),
     (r"Address already in use|Failed to bind socket", ResourceError, "a socket of the run folder is taken",
      "destroy the node that runs there"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ OLDEST: Final = (7, 2)
 
 RAM_START: Final = 0x4000_0000  # of QEMU's `virt` machine
 MEM_MIB: Final = 1536  # the reserved registers below lie at the end of exactly this much
+NODE_MIB: Final = 1900  # what a node needs of the host: MEM_MIB and 300 of QEMU's own, measured
 REGISTERS_ADDRESS: Final = 0x9FF0_0000
 REGISTERS_BYTES: Final = 1 << 20
 
@@ -200,9 +199,3 @@ def check_version(program: str, line: str) -> QemuVersion:
 @functools.cache
 def _version_line(program: str) -> str:
     return run([program, "--version"], timeout_s=20.0).stdout.decode(errors="replace").splitlines()[0].strip()
-
-
-def best_accel(machine: str | None = None, kvm: Path = Path("/dev/kvm")) -> Accel:
-    """KVM on an arm64 host that lets us use it, software emulation everywhere else."""
-    arm = (machine or platform.machine()) in ("aarch64", "arm64")
-    return Accel.KVM if arm and os.access(kvm, os.R_OK | os.W_OK) else Accel.TCG

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import termios
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from hil.virtual.machine.link import connect_unix
+from touchline.errors import HardwareError
 from touchline.timeline import monotonic_ns
 
 ESCAPE: Final = b"\x1d"  # Ctrl-]
@@ -20,17 +22,47 @@ _END_OF_INPUT: Final = b"\x04"  # Ctrl-D: the shell ends and the getty starts th
 _CHUNK_BYTES: Final = 4096
 _LINGER_S: Final = 1.5
 _LONGEST_S: Final = 60.0
+_READY_S: Final = 30.0
+_ASK_S: Final = 1.0
+_PROMPT: Final = re.compile(rb"[#$] (?:\x1b\[[0-9;?]*[A-Za-z])*\Z")
 
 
 def attach(path: Path, stdin: int = 0, stdout: int = 1) -> None:
-    """Connect a terminal until Ctrl-], or a pipe until its end and 1.5 s of silence (60 s at most after it)."""
+    """Connect a terminal until Ctrl-], or a pipe until its end and 1.5 s of silence (60 s at most after it).
+
+    A pipe is read once the shell shows its prompt: a login throws away what is typed before it. HardwareError when
+    there is none within 30 s.
+    """
     with connect_unix(path) as sock, _raw(stdin):
         sock.setblocking(True)
         if os.isatty(stdin):
             sock.sendall(b"\r")  # the prompt was written before we came
+        elif not _await_prompt(sock, stdout):
+            return
         if _forward(sock, stdin, stdout):
             sock.sendall(_END_OF_INPUT)
             _drain(sock, stdout)
+
+
+def _await_prompt(sock: socket.socket, stdout: int) -> bool:
+    """Ask with empty lines until the shell shows a prompt; False when the node ended."""
+    end_ns = monotonic_ns() + int(_READY_S * 1e9)
+    said = b""
+    while monotonic_ns() < end_ns:
+        try:
+            sock.sendall(b"\r")
+        except ConnectionError:
+            return False
+        while monotonic_ns() < end_ns and select.select([sock], [], [], _ASK_S)[0]:
+            shown = _show(sock, stdout)
+            if not shown:
+                return False
+            said = (said + shown)[-_CHUNK_BYTES:]
+            if _PROMPT.search(said):
+                return True
+    raise HardwareError(
+        f"the node's shell shows no prompt within {_READY_S:g} s", hint="look at it: the same command from a terminal"
+    )
 
 
 def _forward(sock: socket.socket, stdin: int, stdout: int) -> bool:
@@ -56,15 +88,16 @@ def _drain(sock: socket.socket, stdout: int) -> None:
             return
 
 
-def _show(sock: socket.socket, stdout: int) -> bool:
+def _show(sock: socket.socket, stdout: int) -> bytes:
+    """Copy what the guest says and return it; nothing when the node ended."""
     try:
         said = sock.recv(_CHUNK_BYTES)
     except ConnectionResetError:
-        return False
+        return b""
     view = memoryview(said)
     while view:
         view = view[os.write(stdout, view) :]
-    return bool(said)
+    return said
 
 
 @contextmanager

@@ -32,7 +32,6 @@ class Site:
     name: str
     image_id: str
     seats: tuple[str, ...]
-    networked: bool
     started_utc: str
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, ProcessId] = field(default_factory=dict)
@@ -131,18 +130,6 @@ class Sites:
             if f"{PREFIX}{name}" in namespaces():
                 Network(name).close()
             shutil.rmtree(folder)
-
-    def destroy_dead(self) -> list[str]:
-        """Remove what sites left that nothing of is alive and nobody owns; returns their names."""
-        dead = [name for name in self.names() if not self.status(name).running]
-        removed = []
-        for name in dead:
-            try:
-                self.destroy(name)
-            except ResourceError:
-                continue  # owned: it is just being started
-            removed.append(name)
-        return removed
 
 
 def save_spec(spec: MachineSpec) -> None:

@@ -16,7 +16,6 @@ from hil.virtual.ports import Guest
 from touchline.errors import HardwareError
 from touchline.timeline import monotonic_ns, sleep_until
 
-READY_S: Final = 60.0
 _POLL_NS: Final = 200_000_000
 
 
@@ -54,7 +53,7 @@ def start_agent(guest: Guest) -> None:
     guest.run(f"systemctl start --no-block touchline.target {UNIT}")
 
 
-def await_agent(guest: Guest, timeout_s: float = READY_S, alive: Callable[[], None] = lambda: None) -> None:
+def await_agent(guest: Guest, timeout_s: float, alive: Callable[[], None] = lambda: None) -> None:
     """Return once the agent is ready; ``alive`` raises when waiting has become pointless.
 
     Raises:

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from hil.virtual.ports import RACK_ADDRESS
 from touchline.errors import ConfigError
 
 SEATS: Final = ("a", "b")
 CAMERA_PX: Final = (640, 360)
 RATE_HZ: Final = 30.0
-RACK_ADDRESS: Final = "10.77.0.1"
 BROKER_PORT: Final = 8883
 
 FOLDER: Final = "/etc/touchline"

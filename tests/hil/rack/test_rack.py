@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from hil.rack.broker import Broker, BrokerSpec, write_config
-from hil.rack.pki import LocalCa
+from hil.rack.pki import Identity, LocalCa
 from touchline.errors import ResourceError
 
 
@@ -83,6 +86,32 @@ def test_starts_restarts_on_the_same_port_and_ends(tmp_path: Path, ca: LocalCa) 
         assert (broker.port, broker.plain_port) == (port, plain)
     assert second is not None
     assert gone(second)
+
+
+@contextmanager
+def connected(broker: Broker, ca: LocalCa, identity: Identity | None) -> Iterator[ssl.SSLSocket]:
+    """A client's end after its half of the handshake: in TLS 1.3 what the broker thinks of it comes afterwards."""
+    context = ssl.create_default_context(cafile=str(ca.ca_file))
+    if identity is not None:
+        context.load_cert_chain(identity.cert_file, identity.key_file)
+    with (
+        socket.create_connection(("127.0.0.1", broker.port), 5.0) as bare,
+        context.wrap_socket(bare, server_hostname="127.0.0.1") as sock,
+    ):
+        yield sock
+
+
+@pytest.mark.system
+def test_a_client_without_a_certificate_is_refused(tmp_path: Path, ca: LocalCa) -> None:
+    with Broker(spec(tmp_path, ca)) as broker:
+        with connected(broker, ca, ca.client("node-a")) as known:
+            known.sendall(b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x03one")  # CONNECT, MQTT 3.1.1, client "one"
+            assert known.recv(4) == b"\x20\x02\x00\x00"  # CONNACK: accepted
+        with connected(broker, ca, None) as nameless, pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+            nameless.recv(4)
+        foreign = LocalCa(tmp_path / "other").client("node-a")
+        with connected(broker, ca, foreign) as stranger, pytest.raises(ssl.SSLError, match="UNKNOWN_CA"):
+            stranger.recv(4)
 
 
 @pytest.mark.system

@@ -13,8 +13,14 @@ from typing import Any
 
 import pytest
 
-from hil.virtual.background import Background, load_frozen, snapshots_folder
+from hil.rack.pki import LocalCa
+from hil.virtual import background as module
+from hil.virtual.background import STATE_FOLDER, Background, load_frozen, snapshots_folder
 from hil.virtual.image import Image
+from hil.virtual.machine import qemu
+from hil.virtual.machine.process import ProcessId, identify
+from hil.virtual.machine.state import Site, Sites
+from hil.virtual.rack import RackIdentities
 from touchline.errors import InputError, ResourceError
 from touchline.timeline import monotonic_ns, sleep_until
 
@@ -155,6 +161,27 @@ def test_without_a_usable_qemu_nothing_is_started(
     with pytest.raises(ResourceError, match=said):
         ground.boot("x", nowhere, ("a",), agent=False, say=lambda _text, _seconds: None)
     assert ground.sites.names() == []
+
+
+def test_a_rack_is_on_record_before_an_interrupt_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(pid: int) -> ProcessId:
+        signal.raise_signal(signal.SIGINT)
+        return identify(pid)
+
+    monkeypatch.setattr(module, "identify", interrupted)
+    ground = Background(tmp_path / "state", tmp_path / "cache")
+    site = Site("demo", "none", (), started_utc="now")
+    with pytest.raises(KeyboardInterrupt):
+        ground._start_rack(site, RackIdentities.issue(LocalCa(tmp_path / "ca")), lambda _text, _seconds: None)
+    assert list(ground.sites.load("demo").processes) == ["rack"]
+    ground.sites.destroy("demo")
+
+
+def test_sockets_of_the_longest_name_fit_their_address():
+    run_dir = Sites(STATE_FOLDER).run_dir("x" * 24, "a")
+    names = [value for name, value in vars(qemu).items() if name.endswith("_SOCKET")]
+    assert len(names) == 5
+    assert all(len(str(run_dir / name)) < 108 for name in names)
 
 
 def test_a_damaged_snapshot_is_refused(tmp_path: Path):

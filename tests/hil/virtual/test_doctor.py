@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from hil.virtual import doctor as module
-from hil.virtual.doctor import Finding, HostFacts, Level, Probe, doctor, evaluate, lacking
+from hil.virtual.doctor import BUILD_MIB, RUN_MIB, Finding, HostFacts, Level, Probe, Room, doctor, evaluate, lacking
 from touchline.errors import ResourceError
 
 GOOD = HostFacts(
@@ -19,8 +19,8 @@ GOOD = HostFacts(
     cores=2,
     root=True,
     ram_free_mib=16_000,
-    disk_free_mib=20_000,
-    cache="/cache",
+    cache=Room("/cache", 20_000),
+    state=Room("/state", 20_000),
     kvm=Probe("usable"),
     qemu=Probe("7.2.22"),
     tun=Probe("usable"),
@@ -52,9 +52,9 @@ CASES: list[tuple[HostFacts, dict[str, Any], str, Level, str]] = [
     (GOOD, {"network": Probe(trouble="no", fix="x")}, "network namespaces", Level.MISSING, "x"),
     (GOOD, {"ram_free_mib": 3000}, "memory", Level.WARN, "free 1,000 MiB"),
     (GOOD, {"ram_free_mib": 2000}, "memory", Level.MISSING, "free 100 MiB"),
-    (GOOD, {"disk_free_mib": 2000}, "disk", Level.WARN, "--cache-dir"),
-    (EMPTY, {"disk_free_mib": 2000}, "disk", Level.MISSING, "--cache-dir"),
-    (GOOD, {"disk_free_mib": 500}, "disk", Level.MISSING, "--cache-dir"),
+    (GOOD, {"cache": Room("/cache", BUILD_MIB - 1)}, "disk to build", Level.WARN, "--cache-dir"),
+    (EMPTY, {"cache": Room("/cache", BUILD_MIB - 1)}, "disk to build", Level.MISSING, "--cache-dir"),
+    (GOOD, {"state": Room("/state", RUN_MIB - 1)}, "disk to run", Level.MISSING, "free some space"),
     (GOOD, {"missing_to_build": ("make",)}, "packages", Level.WARN, "apt-get install make"),
     (EMPTY, {"missing_to_build": ("make",)}, "packages", Level.MISSING, "apt-get install make"),
     (GOOD, {"missing_to_run": ("mosquitto",)}, "packages", Level.MISSING, "apt-get install mosquitto"),
@@ -75,6 +75,18 @@ def test_what_is_wrong_is_named_with_its_fix(
     found = said(replace(facts, **change), what)
     assert found.level is level
     assert fix in found.fix
+
+
+def test_each_disk_is_judged_by_what_lies_on_it():
+    full = replace(GOOD, cache=Room("/cache", RUN_MIB), state=Room("/state", RUN_MIB))
+    assert said(full, "disk to run").level is Level.OK
+    assert said(full, "disk to build").found == f"{RUN_MIB:,} MiB free in /cache"
+
+
+def test_a_folder_that_is_not_there_yet_has_its_parents_disk(tmp_path: Path):
+    facts = module.probe(tmp_path, tmp_path / "later" / "state")
+    assert facts.state.folder == str(tmp_path / "later" / "state")
+    assert facts.state.free_mib > 0
 
 
 def test_kvm_of_another_processor_does_not_help():
@@ -114,7 +126,7 @@ def test_a_site_without_a_process_is_dead(tmp_path: Path):
 def test_the_command_looks_at_this_host(tmp_path: Path):
     result = CliRunner().invoke(doctor, ["--cache-dir", str(tmp_path), "--json"])
     shown = json.loads(result.stdout)
-    assert {one["what"] for one in shown["findings"]} >= {"QEMU", "memory", "disk", "packages", "image", "KVM"}
+    assert {one["what"] for one in shown["findings"]} >= {"QEMU", "memory", "disk to run", "packages", "image", "KVM"}
     assert shown["ready"] is (result.exception is None)
     if result.exception is not None:
         assert isinstance(result.exception, ResourceError)

@@ -45,6 +45,12 @@ def sequences(result: GuestResult) -> list[int]:
     return [int(number) for number in re.findall(r"cap dqbuf.*seq: +(\d+)", result.out)]
 
 
+def start_stream(guest: Guest, camera: Camera) -> None:
+    """Read frames for as long as there are any; returns at the first. v4l2-ctl writes ``<`` for each."""
+    guest.run(f"v4l2-ctl -d {camera.node} {SMALL} --stream-mmap=8 >/tmp/stream 2>&1 &")
+    await_true(lambda: "<" in guest.run("cat /tmp/stream").out)
+
+
 def pings(guest: Guest, count: int = 5) -> int:
     """How many of ``count`` echoes come back from the rack's address."""
     out = guest.run(f"ping -q -i 0.2 -W 1 -c {count} 10.77.0.1", check=False).out
@@ -112,7 +118,7 @@ def test_a_camera_drops_frames(quiet: VirtualNode):
 
 def test_a_camera_is_disconnected_and_back(quiet: VirtualNode):
     camera = quiet.camera(0)
-    quiet.guest.run(f"v4l2-ctl -d {camera.node} {SMALL} --stream-mmap=8 >/tmp/stream 2>&1 & sleep 1")
+    start_stream(quiet.guest, camera)
     camera.disconnect()
     await_true(lambda: quiet.guest.run("pgrep v4l2-ctl", check=False).exit_code != 0)
     assert not camera.connected()
@@ -126,7 +132,7 @@ def test_a_stream_that_breaks(quiet: VirtualNode):
     camera = quiet.camera(1)
     camera.refuse("streamon")
     assert "VIDIOC_STREAMON returned -1" in stream(quiet.guest, camera, 5).out
-    quiet.guest.run(f"v4l2-ctl -d {camera.node} {SMALL} --stream-mmap=8 >/tmp/stream 2>&1 & sleep 1")
+    start_stream(quiet.guest, camera)
     camera.streaming_error()
     await_true(lambda: "Input/output error" in quiet.guest.run("cat /tmp/stream").out)
     camera.timestamp_source("start-of-exposure")
@@ -163,7 +169,9 @@ def test_the_serial_line(virtual_node: VirtualNode):
     guest.run("stty -F /dev/ttyS0 1000000 raw -echo && stty -F /dev/ttyS0 | grep -q 1000000")
     guest.run("printf 'one\\r\\ntwo\\n' > /dev/ttyS0")
     assert [uart.read_line(10.0), uart.read_line(10.0)] == [b"one", b"two"]
-    guest.run("(timeout 20 head -n 1 /dev/ttyS0 > /tmp/line) >/dev/null 2>&1 & sleep 0.5")
+    guest.run("(timeout 20 head -n 1 /dev/ttyS0 > /tmp/line) >/dev/null 2>&1 &")
+    opened = "ls -l /proc/$(pgrep -x head)/fd | grep -q ttyS0"  # what comes before that is thrown away
+    await_true(lambda: guest.run(opened, check=False).exit_code == 0)
     uart.write(b"from outside\n")
     await_true(lambda: guest.run("cat /tmp/line").out == "from outside\n")
 
@@ -207,4 +215,4 @@ def test_the_watchdog_resets_a_node_that_hangs(virtual_node: VirtualNode):
     virtual_node.machine.wait_boot(2)
     again = virtual_node.watchdog
     assert again.reset_by_watchdog()
-    assert again.armed()
+    await_true(again.armed, timeout_s=30.0)  # systemd takes it when its driver is there

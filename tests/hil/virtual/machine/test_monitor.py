@@ -64,12 +64,6 @@ def test_silence_ends_at_the_deadline(monitor):
         monitor.execute("silent", timeout_s=0.1)
 
 
-def test_waiting_for_an_event_counts_from_an_index(monitor):
-    assert monitor.wait_event({"RESET"}, 1.0) is not None
-    assert monitor.wait_event({"RESET"}, 0.05, since=50) is None
-    assert monitor.wait_event({"WATCHDOG"}, 0.05) is None
-
-
 def test_hanging_up_on_quit_is_an_answer(monitor):
     monitor.quit()
     with pytest.raises(LinkClosed):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hil.rack.broker import inside
 from hil.virtual.machine import network
 from hil.virtual.machine.network import Network
 from touchline.errors import ResourceError
@@ -27,7 +28,9 @@ NAMESPACE = f"tlv-{NAME}"
 
 def test_a_network_has_the_racks_address_and_taps_that_vanish_with_their_holder():
     with Network(NAME) as net:
-        shown = subprocess.run([*net.exec_prefix(), "ip", "-br", "addr"], capture_output=True, text=True, check=True)
+        shown = subprocess.run(
+            [*inside(net.namespace), "ip", "-br", "addr"], capture_output=True, text=True, check=True
+        )
         assert "10.77.0.1/24" in shown.stdout
         tap = net.open_tap("a")
         assert network.inspect(NAMESPACE) == network.NetworkState(NAMESPACE, owner_dead=False, taps=1, processes=0)

@@ -6,11 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from hil.virtual.machine.process import ProcessId, QemuProcess, alive, end, exit_on_signals, explain, identify
+from hil.virtual.machine import process as module
+from hil.virtual.machine.process import (
+    ProcessId,
+    QemuProcess,
+    alive,
+    end,
+    exit_on_signals,
+    explain,
+    identify,
+    uninterrupted,
+)
 from touchline.errors import HardwareError, InputError, ResourceError
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
@@ -122,6 +133,63 @@ def test_sigterm_leaves_through_the_cleanup_once():
     assert left.value.code == 128 + 15
     assert cleaned == [True]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("how", "leaves"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit), (signal.SIGHUP, SystemExit)]
+)
+def test_an_interrupt_waits_for_the_end_of_the_block(how: signal.Signals, leaves: type[BaseException]):
+    steps = []
+    with exit_on_signals():
+        before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+        with pytest.raises(leaves):
+            with uninterrupted():
+                signal.raise_signal(how)
+                steps.append("the block goes on")
+            steps.append("never")
+        if how is signal.SIGINT:  # the others ended the block above, as exit_on_signals says
+            assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    assert steps == ["the block goes on"]
+
+
+def test_an_error_in_the_block_puts_the_handlers_back():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="mine"), uninterrupted():
+        raise ValueError("mine")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_child_of_the_block_can_be_interrupted():
+    with uninterrupted():
+        child = subprocess.Popen(["sleep", "60"])
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == -signal.SIGINT
+
+
+def test_on_another_thread_there_is_nothing_to_hold_back():
+    done = []
+
+    def work() -> None:
+        with uninterrupted():
+            done.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [signal.getsignal(signal.SIGINT)]
+
+
+def test_what_was_started_is_recorded_before_an_interrupt_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(pid: int) -> ProcessId:
+        signal.raise_signal(signal.SIGINT)
+        return identify(pid)
+
+    monkeypatch.setattr(module, "identify", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        QemuProcess.start(SLEEP, tmp_path, detached=True)
+    found = QemuProcess.find(tmp_path)
+    assert found is not None
+    found.end()
 
 
 def wait_for(path: Path, text: str) -> None:

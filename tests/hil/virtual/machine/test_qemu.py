@@ -10,7 +10,6 @@ import pytest
 from hil.virtual.machine.qemu import (
     Accel,
     MachineSpec,
-    best_accel,
     check_version,
     dump_argv,
     find_qemu,
@@ -142,11 +141,3 @@ def test_a_missing_qemu_names_its_package(monkeypatch, tmp_path):
     monkeypatch.setattr("touchline.run.shutil.which", lambda *_, **__: None)
     with pytest.raises(ResourceError, match="qemu-system-aarch64 is not installed — apt install qemu-system-arm"):
         find_qemu()
-
-
-def test_kvm_needs_an_arm_host_and_the_right_to_it(tmp_path):
-    kvm = tmp_path / "kvm"
-    kvm.touch()
-    assert best_accel("aarch64", kvm) is Accel.KVM
-    assert best_accel("x86_64", kvm) is Accel.TCG
-    assert best_accel("aarch64", tmp_path / "none") is Accel.TCG

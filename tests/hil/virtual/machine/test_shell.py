@@ -7,13 +7,16 @@ import pty
 import socket
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from hil.virtual.machine.shell import attach
 from tests.hil.virtual.machine.fakes import LineServer, until
+from touchline.errors import HardwareError
+
+PROMPT = b"\x1b[?2004hroot@orin-a:~# "
 
 
 @pytest.fixture
@@ -23,37 +26,82 @@ def heard() -> list[bytes]:
 
 @pytest.fixture
 def node(tmp_path, heard) -> Iterator[Path]:
-    def echo(connection: socket.socket) -> None:
+    def shell(connection: socket.socket) -> None:
         while typed := connection.recv(100):
             heard.append(typed)
             if b"die" in typed:
                 return
-            connection.sendall(typed.upper())
+            connection.sendall(PROMPT if typed == b"\r" else typed.upper())
 
-    server = LineServer(tmp_path / "shell.sock", echo)
-    yield tmp_path / "shell.sock"
+    yield from served(tmp_path / "shell.sock", shell)
+
+
+def served(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[Path]:
+    server = LineServer(path, talk)
+    yield path
     server.close()
+
+
+def piped(path: Path, text: bytes, out: Path) -> bytes:
+    """What the terminal shows of a script on standard input."""
+    read, write = os.pipe()
+    os.write(write, text)
+    os.close(write)
+    try:
+        with out.open("wb") as said:
+            attach(path, read, said.fileno())
+    finally:
+        os.close(read)
+    return out.read_bytes()
 
 
 def test_a_pipe_is_typed_in_and_ended(node, heard, tmp_path, monkeypatch):
     monkeypatch.setattr("hil.virtual.machine.shell._LINGER_S", 0.2)
-    read, write = os.pipe()
-    os.write(write, b"uname\n")
-    os.close(write)
-    with (tmp_path / "said").open("wb") as out:
-        attach(node, read, out.fileno())
-    os.close(read)
-    assert (tmp_path / "said").read_bytes() == b"UNAME\n\x04"
-    assert b"".join(heard) == b"uname\n\x04"
+    assert piped(node, b"uname\n", tmp_path / "said") == PROMPT + b"UNAME\n\x04"
+    assert b"".join(heard) == b"\runame\n\x04"
+
+
+def test_a_pipe_waits_for_the_login(tmp_path, monkeypatch):
+    monkeypatch.setattr("hil.virtual.machine.shell._LINGER_S", 0.2)
+    monkeypatch.setattr("hil.virtual.machine.shell._ASK_S", 0.05)
+    heard = []
+
+    def logs_in(connection: socket.socket) -> None:
+        while typed := connection.recv(100):
+            heard.append(typed)
+            if len(heard) == 3:
+                connection.sendall(b"orin-a login: root (automatic login)\r\n\r\n" + PROMPT[:-1])
+                connection.sendall(PROMPT[-1:])
+
+    for path in served(tmp_path / "shell.sock", logs_in):
+        assert piped(path, b"uname\n", tmp_path / "said").endswith(PROMPT)
+    assert heard[:3] == [b"\r"] * 3
+    assert b"".join(heard[3:]) == b"uname\n\x04"
+
+
+def test_a_shell_that_shows_no_prompt_is_told_and_gets_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("hil.virtual.machine.shell._READY_S", 0.2)
+    monkeypatch.setattr("hil.virtual.machine.shell._ASK_S", 0.05)
+    heard = []
+
+    def busy(connection: socket.socket) -> None:
+        while typed := connection.recv(100):
+            heard.append(typed)
+            connection.sendall(b"\r\n")
+
+    for path in served(tmp_path / "shell.sock", busy):
+        with pytest.raises(HardwareError, match=r"no prompt within 0\.2 s"):
+            piped(path, b"uname\n", tmp_path / "said")
+    assert set(heard) == {b"\r"}
 
 
 def test_a_node_that_ends_ends_the_terminal(node, tmp_path):
-    read, write = os.pipe()
-    os.write(write, b"die")
-    with (tmp_path / "said").open("wb") as out:
-        attach(node, read, out.fileno())
-    os.close(read)
-    os.close(write)
+    assert piped(node, b"die", tmp_path / "said") == PROMPT
+
+
+def test_a_node_that_ends_before_its_prompt_ends_the_terminal(tmp_path):
+    for path in served(tmp_path / "shell.sock", lambda connection: connection.close()):
+        assert piped(path, b"uname\n", tmp_path / "said") == b""
 
 
 def test_a_terminal_is_raw_until_the_escape_and_then_as_before(node, heard):

@@ -15,7 +15,7 @@ from tests.hil.virtual.machine.test_process import SLEEP
 from tests.hil.virtual.machine.test_qemu import SPEC
 from touchline.errors import ConfigError, InputError, ResourceError
 
-SITE = Site("demo", "0123", ("a", "b"), networked=False, started_utc="2026-11-21T10:00:00Z", ports={"mqtt": 8883})
+SITE = Site("demo", "0123", ("a", "b"), started_utc="2026-11-21T10:00:00Z", ports={"mqtt": 8883})
 
 
 def test_a_site_is_read_back(tmp_path):
@@ -31,7 +31,7 @@ def test_a_dead_entry_is_recognised_and_removed(tmp_path):
     sites.save(replace(SITE, processes={"rack": ProcessId(os.getpid(), 1)}))
     status = sites.status("demo")
     assert (status.running, status.pids, status.processes) == (False, {"a": None, "b": None}, {"rack": False})
-    assert sites.destroy_dead() == ["demo"]
+    sites.destroy("demo")
     assert sites.names() == []
     assert not (tmp_path / "demo").exists()
 
@@ -44,7 +44,6 @@ def test_destroy_ends_what_runs(tmp_path):
     status = sites.status("demo")
     assert status.pids == {"a": process.pid, "b": None}
     assert status.running
-    assert sites.destroy_dead() == []
     sites.destroy("demo")
     assert not process.running()
 
@@ -61,7 +60,6 @@ def test_a_site_has_one_owner_even_among_processes(tmp_path):
     assert owner.stdout.readline() == b"mine\n"
     with pytest.raises(ResourceError, match=f"'demo' belongs to process {owner.pid} — end that"), sites.claim("demo"):
         pass
-    assert sites.destroy_dead() == []
     with pytest.raises(ResourceError, match="belongs to process"):
         sites.destroy("demo")
     owner.kill()

@@ -53,10 +53,10 @@ def test_the_key_never_left_the_node(virtual_node: VirtualNode):
     assert virtual_node.site is not None
     held = sorted(path.name for path in virtual_node.site.folder.rglob("*.key"))
     assert held == ["aggregator.key", "broker.key"]
-    refused = virtual_node.run(
+    greeted = virtual_node.run(
         f"openssl s_client -connect rack:8883 -CAfile {PKI}/ca.crt -verify_return_error </dev/null; true"
     )
-    assert "Verify return code: 0 (ok)" in refused.out  # the rack is who it says it is
+    assert "Verify return code: 0 (ok)" in greeted.out  # the rack is who it says it is
 
 
 def test_camera_disconnected_and_back(virtual_node: VirtualNode):
