@@ -57,8 +57,10 @@ def status(url: str, as_json: bool) -> None:
       touchline aggregator status
       touchline aggregator status --url http://rack:8080/ --json
     """
+    from aggregator.report import status_text
+
     value = _fetch(url.rstrip("/") + "/api/status")
-    emit(value, as_json, _status_text(value))
+    emit(value, as_json, status_text(value))
 
 
 def _fetch(url: str) -> dict[str, Any]:
@@ -73,28 +75,6 @@ def _fetch(url: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise LinkError(f"{url} is no aggregator", hint="correct --url")
     return value
-
-
-def _status_text(value: dict[str, Any]) -> str:
-    records, latency = value["stats"]["records"], value["stats"]["latency_ms"]
-    lines = [
-        f"broker    {'connected' if value['broker']['connected'] else 'NOT CONNECTED'}  {value['broker']['text']}",
-        f"store     {value['store_fault'] or 'ok'}",
-        f"records   {records['unique']} stored, {value['rates']['records_per_s']:g}/s, {records['lost']} lost, "
-        f"{records['open_gaps']} awaited, {records['redelivered']} re-delivered, {records['twin_copies']} twin copies",
-    ]
-    if latency:
-        lines.append(f"latency   p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, max {latency['max']:.1f} ms")
-    for node in value["nodes"]:
-        lines.append(f"node      {node['node']}: {_node_text(node)}")
-    return "\n".join(lines)
-
-
-def _node_text(node: dict[str, Any]) -> str:
-    age_s, state = node["health_age_s"], f"{node['state']}, epoch {node['epoch']}"
-    if age_s is None:
-        return f"{state}, health never"
-    return f"{state}, health {age_s:g} s ago" if node["alive"] else f"NOT ALIVE, last word {state}, {age_s:g} s ago"
 
 
 @aggregator.command()

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aggregator.core.accept import Acceptor, OwnerChange
+from aggregator.core.align import AlignmentWatch, Claim
 from aggregator.core.dedupe import Deduper
 from aggregator.core.desk import Desk, Outcome, Taken, frame_groups
 from aggregator.core.fuse import Fuser, dots_of
-from aggregator.core.live import Linker, LiveDot, liveness
+from aggregator.core.live import Linker, LiveDot, beside, liveness
 from aggregator.core.nodes import Event, NodeBoard
 from aggregator.core.statistics import Figures, summary_row
 from aggregator.core.validate import Limits, Refusal
@@ -22,6 +23,7 @@ from touchline.config import RackConfig
 from touchline.stats import Window
 
 _MAX_NODES: Final = 1000  # whose starts are told
+_REVIEW_NS: Final = 200_000_000  # how often the nodes' clocks are compared; they speak every half second or second
 _REFUSAL_EVENT_NS: Final = 10_000_000_000  # the same refusal is told once in so long; the counter has them all
 
 
@@ -50,6 +52,8 @@ class Rack:
         self._fuser = Fuser(round(fuse.wait_ms * 1e6), fuse.gate_m)
         self._linker = Linker()
         self._board = NodeBoard()
+        self._watch = AlignmentWatch()
+        self._reviewed_ns: int | None = None
         self._figures = Figures()
         self._told: dict[tuple[str, str], int] = {}
         self._boots: dict[str, bytes] = {}
@@ -77,6 +81,8 @@ class Rack:
                 table, _, entry = name.partition(":")
                 if table == "refused":
                     self._figures.refused[entry] = value
+                elif table == "unflagged":
+                    self._figures.unflagged[entry] = value
                 elif entry:
                     deduper.restore_totals(table, entry, value)
                 else:
@@ -93,6 +99,9 @@ class Rack:
                 event = self._board.document(outcome.document, now_ns, ptp_ns)
                 if event is not None:
                     group.events.append(event)
+                if outcome.document.kind == "clock":
+                    self._reviewed_ns = None
+            self._review(now_ns, ptp_ns)
             if outcome.header is not None:
                 self._new_boot(outcome.header.node, outcome.header.boot_id, ptp_ns)
                 self._board.batch(outcome.header, now_ns)
@@ -102,6 +111,7 @@ class Rack:
     def tick(self, now_ns: int, ptp_ns: int, group: Group) -> None:
         """Let time pass: settle parked frames, give out fused moments."""
         with self._lock:
+            self._review(now_ns, ptp_ns)
             self._collect(self._desk.tick(now_ns), None, now_ns, ptp_ns, group)
             for moment in self._fuser.poll(now_ns):
                 self._linker.update(moment)
@@ -122,11 +132,25 @@ class Rack:
     def _show(self, taken: Taken, now_ns: int, ptp_ns: int) -> None:
         self._frame_ns = now_ns
         node = taken.source[0]
+        timeline = self._watch.verdict.timeline(node)
         for exposure, indices in frame_groups(taken.records):
             latency_ms = (ptp_ns - exposure.ptp_ns) / 1e6
             self._figures.frame(node, exposure.camera, len(indices), latency_ms, now_ns)
             period_ns = self._desk.acceptor.cameras[exposure.camera].period.period_ns
-            self._fuser.push(dots_of(taken.records[indices]), period_ns // 2, now_ns)
+            self._fuser.push(dots_of(taken.records[indices], timeline), period_ns // 2, now_ns)
+
+    def _review(self, now_ns: int, ptp_ns: int) -> None:
+        """Compare the nodes' clocks when it is time, or one has spoken; what changes is said."""
+        if self._reviewed_ns is not None and 0 <= now_ns - self._reviewed_ns < _REVIEW_NS:
+            return
+        self._reviewed_ns = now_ns
+        half_ns = self._desk.acceptor.half_period_ns
+        claims = [
+            Claim(node, view.word, view.clock.age_s(now_ns), half_ns(node)) for node, view in self._board.nodes.items()
+        ]
+        for node, why in self._watch.review(claims, now_ns):
+            text = f"not aligned: {why}" if why else f"{node} is aligned"
+            self._say("warning" if why else "info", "alignment", text, ptp_ns)
 
     def prepare(self, group: Group) -> None:
         """Complete a group with everything that changed, just before it is written."""
@@ -147,7 +171,8 @@ class Rack:
 
     def _all_totals(self) -> dict[str, int]:
         refused = {f"refused:{reason}": count for reason, count in self._figures.refused.items()}
-        return {**self._figures.totals, **refused, **self._desk.deduper.totals()}
+        unflagged = {f"unflagged:{node}": count for node, count in self._figures.unflagged.items()}
+        return {**self._figures.totals, **refused, **unflagged, **self._desk.deduper.totals()}
 
     def say(self, severity: str, code: str, text: str, ptp_ns: int) -> None:
         """Add an event of the rack itself; stored with the next group."""
@@ -190,20 +215,25 @@ class Rack:
         with self._lock:
             shown_ns = self._linker.ptp_ns
             dots = self._linker.dots()
+            left_out = self._fuser.left_out(now_ns)
             quiet_s = (now_ns - self._frame_ns) / 1e9 if self._frame_ns else None
         behind_s = (ptp_ns - shown_ns) / 1e9 if shown_ns else None
+        unaligned = beside(dots)
         return {
             "type": "live",
             "state": liveness(quiet_s, behind_s, self._config.web.stale_s),
             "ptp_ms": shown_ns // 1_000_000,
             "quiet_s": _rounded(quiet_s),
             "behind_s": _rounded(behind_s),
-            "players": [_player(dot, shown_ns) for dot in dots],
+            "unaligned": unaligned,
+            "left_out": left_out,
+            "players": [_player(dot, shown_ns, dot.timeline in unaligned) for dot in dots],
         }
 
     def status(self, now_ns: int, ptp_ns: int) -> dict[str, Any]:
         """Nodes, rates, latencies and the event log, for the page and ``aggregator status``."""
         with self._lock:
+            self._review(now_ns, ptp_ns)
             figures = self._figures
             owners = {
                 str(camera): {"owner": state.owner, "epoch": state.epoch, "intervals": len(state.coverage.intervals)}
@@ -214,7 +244,8 @@ class Rack:
                 "ptp_ms": ptp_ns // 1_000_000,
                 "broker": {"connected": self.link.connected, "text": self.link.text, "connects": self.link.connects},
                 "store_fault": self.store_fault,
-                "nodes": self._board.rows(now_ns),
+                "nodes": self._node_rows(now_ns),
+                "alignment": self._alignment(),
                 "streams": figures.stream_rows(now_ns),
                 "cameras": owners,
                 "rates": {
@@ -235,6 +266,26 @@ class Rack:
                 "stats": self._stats(now_ns),
             }
 
+    def _node_rows(self, now_ns: int) -> list[dict[str, Any]]:
+        rows = self._board.rows(now_ns)
+        for row in rows:
+            standing = self._watch.verdict.nodes.get(row["node"])
+            row["clock"] |= {
+                "aligned": standing is not None and standing.aligned,
+                "why": "" if standing is None else standing.reason,
+            }
+            row["unflagged_records"] = self._figures.unflagged[row["node"]]
+        return rows
+
+    def _alignment(self) -> dict[str, Any]:
+        verdict = self._watch.verdict
+        return {
+            "spread_ns": verdict.spread_ns,
+            "grandmaster": verdict.grandmaster,
+            "aligned": sorted(node for node, standing in verdict.nodes.items() if standing.aligned),
+            "unaligned": sorted(node for node, standing in verdict.nodes.items() if not standing.aligned),
+        }
+
     def stats(self, now_ns: int) -> dict[str, Any]:
         """The totals."""
         with self._lock:
@@ -251,6 +302,7 @@ class Rack:
                 "twin_copies": totals["twin_copies"],
                 "same_key": totals["same_key"],
                 "refused": totals["refused_records"],
+                "unflagged": sum(self._figures.unflagged.values()),
                 "open_gaps": missing.open,
                 "lost": missing.lost,
                 "before_first": missing.before_first,
@@ -258,7 +310,12 @@ class Rack:
             "messages": {"received": totals["messages"], "refused": dict(self._figures.refused)},
             "parked_frames": self._desk.parked_frames,
             "starts": {"remembered": self._desk.deduper.starts, "retired": self._desk.deduper.retired_starts},
-            "fuse": {"late_frames": self._fuser.late_frames, "incomplete": self._fuser.incomplete},
+            "fuse": {
+                "late_frames": self._fuser.late_frames,
+                "incomplete": self._fuser.incomplete,
+                "mixed_moments": self._fuser.mixed_moments,
+                "left_out_frames": self._fuser.left_out_frames,
+            },
             "latency_ms": summary_row(self._figures.latency_ms.summary()),
             "commit_ms": summary_row(self.commit_ms.summary()),
         }
@@ -268,8 +325,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _player(dot: LiveDot, ptp_ns: int) -> list[Any]:
-    """[number, x, y, vx, vy, predicted, class, cameras, first half of the player's UUID or empty]."""
+def _player(dot: LiveDot, ptp_ns: int, unaligned: bool) -> list[Any]:
+    """[number, x, y, vx, vy, predicted, class, not aligned, cameras, first half of the player's UUID or empty]."""
     x_m, y_m = dot.at(ptp_ns)
     coasting = dot.seen_ptp_ns < ptp_ns
     return [
@@ -280,6 +337,7 @@ def _player(dot: LiveDot, ptp_ns: int) -> list[Any]:
         round(dot.vy_mps, 2),
         int(dot.predicted or coasting),
         dot.kind,
+        int(unaligned),
         list(dot.cameras),
         dot.player.hex()[:8] if any(dot.player) else "",
     ]

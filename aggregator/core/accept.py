@@ -77,6 +77,7 @@ class Acceptor:
     max_intervals: int = 4096
     cameras: dict[int, CameraState] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
+    _half_ns: dict[str, dict[int, int]] = field(default_factory=dict)  # node -> camera -> half its frame period
 
     def judge(
         self, exposures: list[Exposure], node: str, epoch: int, now_ns: int
@@ -87,7 +88,16 @@ class Acceptor:
             change = self._claim(camera, node, epoch, now_ns)
             if change is not None:
                 changes.append(change)
-        return [self._judge_one(exposure, node) for exposure in exposures], changes
+        verdicts = [self._judge_one(exposure, node) for exposure in exposures]
+        halves = self._half_ns.setdefault(node, {})
+        for camera in dict.fromkeys(e.camera for e in exposures):
+            halves[camera] = self._state(camera).period.period_ns // 2
+        return verdicts, changes
+
+    def half_period_ns(self, node: str) -> int:
+        """Half the shortest frame period of the cameras that a node sends; of an unknown camera when it sends none."""
+        halves = self._half_ns.get(node)
+        return min(halves.values()) if halves else FramePeriod(self.rate_hz).period_ns // 2
 
     def settle(self, exposure: Exposure, node: str) -> Verdict:
         """Judge a parked frame whose wait is over: taken if nobody else's copy came, else a twin's copy."""

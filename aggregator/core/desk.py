@@ -23,7 +23,7 @@ from aggregator.core.validate import (
     check_message,
     finite_mask,
 )
-from touchline.record import BatchHeader
+from touchline.record import BatchHeader, Flag
 
 _RETIRED: Final = "the node had receive.max_starts newer ones since"
 
@@ -62,6 +62,7 @@ class Outcome:
     redelivered: int = 0
     twin_copies: int = 0
     non_finite: int = 0
+    unflagged: int = 0  # new records whose node did not vouch for their time
 
 
 def frame_groups(records: NDArray[np.void]) -> list[tuple[Exposure, NDArray[np.intp]]]:
@@ -136,6 +137,7 @@ class Desk:
         if outcome.non_finite:
             outcome.refusal = Refusal(Reason.NON_FINITE, header.node, f"{outcome.non_finite} records")
             numbers, records = numbers[finite], records[finite]
+        outcome.unflagged = int(np.count_nonzero(records["flags"] & Flag.CLOCK_IN_BOUND == 0))
         self._judge(Taken(source, header.epoch, numbers, records), now_ns, outcome)
         return outcome
 

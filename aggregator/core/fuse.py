@@ -4,6 +4,12 @@ Camera frames whose exposures lie within half a frame period form one moment. A 
 that is alive has delivered, and is given out when complete or when its wait is over, in time order. What comes after
 that is late: counted, stored by others, never shown as live. Within a moment, dots of different cameras closer than a
 gate are one person.
+
+A node that is not aligned (:mod:`aggregator.core.align`) has a timeline of its own. Its frames are grouped by their
+stamps like all others, for the picture must not lose half a pitch over a clock; but its dots are never merged with
+those of another timeline: a person seen twice is plain to see, two people made one over a wrong time are not. And while
+aligned frames flow, frames of such a node that lie too far from them to be shown in time are left out and counted: a
+clock that is seconds ahead would else make every true frame late.
 """
 
 from __future__ import annotations
@@ -24,7 +30,8 @@ class Dots:
     """People (or the ball) at one moment, as arrays of n rows.
 
     ``xy_m`` (n, 2), ``v_mps`` (n, 2), ``predicted`` (n,) bool, ``kind`` (n,) class number, ``player`` (n, 16) UUID
-    bytes, ``cameras``: per row the cameras that saw it.
+    bytes, ``cameras``: per row the cameras that saw it. ``timelines``: per row "" for the site's timeline, or the name
+    of the node that is not aligned and whose own it is.
     """
 
     ptp_ns: int
@@ -34,6 +41,7 @@ class Dots:
     kind: NDArray[np.uint8]
     player: NDArray[np.uint8]
     cameras: list[tuple[int, ...]]
+    timelines: list[str]
 
     def __len__(self) -> int:
         return len(self.xy_m)
@@ -45,9 +53,22 @@ class _Moment:
     opened_ns: int
     by_camera: dict[int, list[Dots]] = field(default_factory=dict)
 
+    @property
+    def timelines(self) -> set[str]:
+        """The timelines of its frames."""
+        return {part.timelines[0] for parts in self.by_camera.values() for part in parts}
 
-def dots_of(records: NDArray[np.void]) -> Dots:
-    """Return the dots of one camera frame's records."""
+
+@dataclass(slots=True)
+class _OwnTime:
+    """A node with a timeline of its own: when a frame of it was last shown and last left out, monotonic ns."""
+
+    shown_ns: int = -(1 << 62)
+    left_out_ns: int = -(1 << 62)
+
+
+def dots_of(records: NDArray[np.void], timeline: str = "") -> Dots:
+    """Return the dots of one camera frame's records, of a node with this timeline."""
     camera = int(records["camera"][0])
     flags = records["flags"]
     return Dots(
@@ -58,6 +79,7 @@ def dots_of(records: NDArray[np.void]) -> Dots:
         kind=np.asarray(flags >> 4, np.uint8),
         player=np.array(records["player"]),
         cameras=[(camera,)] * len(records),
+        timelines=[timeline] * len(records),
     )
 
 
@@ -72,18 +94,19 @@ def join(parts: list[Dots], ptp_ns: int) -> Dots:
         np.concatenate([p.kind for p in parts]),
         np.concatenate([p.player for p in parts]),
         [cameras for p in parts for cameras in p.cameras],
+        [timeline for p in parts for timeline in p.timelines],
     )
 
 
 def merge_close(dots: Dots, gate_m: float) -> Dots:
-    """Merge dots of different cameras and the same kind within ``gate_m``, nearest pairs first.
+    """Merge dots of different cameras, one kind and one timeline within ``gate_m``, nearest pairs first.
 
     A measured dot goes before a predicted one; two of the same standing meet in the middle.
     """
     groups = _pair_up(dots, gate_m)
     if all(len(g) == 1 for g in groups):
         return dots
-    xy, v, predicted, kind, player, cameras = [], [], [], [], [], []
+    xy, v, predicted, kind, player, cameras, timelines = [], [], [], [], [], [], []
     for group in groups:
         rows = np.asarray(group)
         measured = rows[~dots.predicted[rows]]
@@ -95,6 +118,7 @@ def merge_close(dots: Dots, gate_m: float) -> Dots:
         named = [r for r in group if dots.player[r].any()]
         player.append(dots.player[named[0] if named else rows[0]])
         cameras.append(tuple(sorted({c for r in group for c in dots.cameras[r]})))
+        timelines.append(dots.timelines[rows[0]])
     return Dots(
         dots.ptp_ns,
         np.array(xy),
@@ -103,6 +127,7 @@ def merge_close(dots: Dots, gate_m: float) -> Dots:
         np.array(kind, np.uint8),
         np.array(player, np.uint8),
         cameras,
+        timelines,
     )
 
 
@@ -116,7 +141,7 @@ def _pair_up(dots: Dots, gate_m: float) -> list[list[int]]:
     for k in np.argsort(distance[near_a, near_b], kind="stable"):
         a, b = int(near_a[k]), int(near_b[k])
         one, other = group_of[a], group_of[b]
-        if one == other or dots.kind[a] != dots.kind[b]:
+        if one == other or dots.kind[a] != dots.kind[b] or dots.timelines[a] != dots.timelines[b]:
             continue
         seen = {c for r in groups[one] for c in dots.cameras[r]}
         if any(c in seen for r in groups[other] for c in dots.cameras[r]):
@@ -128,7 +153,11 @@ def _pair_up(dots: Dots, gate_m: float) -> list[list[int]]:
 
 
 class Fuser:
-    """Collects camera frames into moments. Exposures are PTP ns; ``now_ns`` is monotonic ns given by the caller."""
+    """Collects camera frames into moments. Exposures are PTP ns; ``now_ns`` is monotonic ns given by the caller.
+
+    Counted: ``late_frames``; ``incomplete`` moments; ``mixed_moments`` that hold frames of more than one timeline;
+    ``left_out_frames`` of nodes that are not aligned.
+    """
 
     def __init__(self, wait_ns: int = 80_000_000, gate_m: float = 1.0) -> None:
         self._wait_ns = wait_ns
@@ -137,24 +166,59 @@ class Fuser:
         self._heard_ns: dict[int, int] = {}
         self._given_ptp_ns = -1
         self._given_at_ns = 0
+        self._given_aligned = True  # whether the last moment given out held an aligned frame
+        self._aligned: tuple[int, int] | None = None  # the last aligned frame taken: exposure, and when it came
+        self._own: dict[str, _OwnTime] = {}  # by node
         self.late_frames = 0
         self.incomplete = 0
+        self.mixed_moments = 0
+        self.left_out_frames = 0
 
     def push(self, dots: Dots, half_period_ns: int, now_ns: int) -> None:
         """Take one camera frame (all its dots from one camera, at least one)."""
-        camera = dots.cameras[0][0]
+        camera, node = dots.cameras[0][0], dots.timelines[0]
+        near = [m for m in self._moments if abs(m.ptp_ns - dots.ptp_ns) <= half_period_ns]
+        if node and not near and self._strays(dots.ptp_ns, half_period_ns, now_ns):
+            self._own.setdefault(node, _OwnTime()).left_out_ns = now_ns
+            self.left_out_frames += 1
+            return
         self._heard_ns[camera] = now_ns
-        for moment in self._moments:
-            if abs(moment.ptp_ns - dots.ptp_ns) <= half_period_ns:
-                moment.by_camera.setdefault(camera, []).append(dots)
-                return
-        if self._given_ptp_ns >= 0 and dots.ptp_ns <= self._given_ptp_ns + half_period_ns:
-            if now_ns - self._given_at_ns < _STEP_BACK_NS:
+        if not near and self._given_ptp_ns >= 0 and dots.ptp_ns <= self._given_ptp_ns + half_period_ns:
+            if not self._begins_again(node, now_ns):
                 self.late_frames += 1
                 return
-            self._given_ptp_ns = -1  # nothing newer for so long: the sender's clock stepped back
-        self._moments.append(_Moment(dots.ptp_ns, now_ns, {camera: [dots]}))
-        self._moments.sort(key=lambda m: m.ptp_ns)
+            self._given_ptp_ns = -1
+        if node:
+            self._own.setdefault(node, _OwnTime()).shown_ns = now_ns
+        else:
+            self._aligned = (dots.ptp_ns, now_ns)
+        if near:
+            near[0].by_camera.setdefault(camera, []).append(dots)
+        else:
+            self._moments.append(_Moment(dots.ptp_ns, now_ns, {camera: [dots]}))
+            self._moments.sort(key=lambda m: m.ptp_ns)
+
+    def _strays(self, ptp_ns: int, half_period_ns: int, now_ns: int) -> bool:
+        """Whether a frame that is not aligned lies out of reach of the aligned ones that flow."""
+        if self._aligned is None or now_ns - self._aligned[1] > _ALIVE_NS:
+            return False
+        ahead_ns = ptp_ns - self._aligned[0]
+        behind_most_ns = max(half_period_ns, self._wait_ns)
+        return not -behind_most_ns <= ahead_ns <= max(half_period_ns, self._wait_ns // 2)
+
+    def _begins_again(self, node: str, now_ns: int) -> bool:
+        """Whether a frame before what was given out begins the timeline anew: after a step back, or because aligned
+        frames come again where only others were."""
+        if now_ns - self._given_at_ns >= _STEP_BACK_NS:
+            return True
+        flowing = self._aligned is not None and now_ns - self._aligned[1] <= _ALIVE_NS
+        return not node and not self._given_aligned and not flowing
+
+    def left_out(self, now_ns: int) -> list[str]:
+        """The nodes that are heard and not shown because of their clock."""
+        return sorted(
+            node for node, own in self._own.items() if now_ns - own.left_out_ns <= _ALIVE_NS < now_ns - own.shown_ns
+        )
 
     def poll(self, now_ns: int) -> list[Dots]:
         """Give out, in time order, every moment that is complete or has waited long enough, and what lies before it."""
@@ -167,9 +231,11 @@ class Fuser:
         last = max(last, len(self._moments) - _MAX_MOMENTS - 1)
         ready, self._moments = self._moments[: last + 1], self._moments[last + 1 :]
         self.incomplete += sum(not alive <= m.by_camera.keys() for m in ready)
+        self.mixed_moments += sum(len(m.timelines) > 1 for m in ready)
         if ready:
             self._given_ptp_ns = ready[-1].ptp_ns
             self._given_at_ns = now_ns
+            self._given_aligned = "" in ready[-1].timelines
         return [self._close(moment) for moment in ready]
 
     def _close(self, moment: _Moment) -> Dots:

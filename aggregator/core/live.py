@@ -24,7 +24,7 @@ _RESTART_S: Final = 1.0  # a step back in time of more than this is a new timeli
 
 @dataclass(slots=True)
 class LiveDot:
-    """One numbered dot. Positions in metres on the pitch, velocity in m/s."""
+    """One numbered dot. Positions in metres on the pitch, velocity in m/s; ``timeline`` as in :class:`Dots`."""
 
     number: int
     x_m: float
@@ -36,6 +36,7 @@ class LiveDot:
     cameras: tuple[int, ...]
     player: bytes
     seen_ptp_ns: int
+    timeline: str = ""
 
     def at(self, ptp_ns: int) -> tuple[float, float]:
         """Where it is at another time if it goes on as it went."""
@@ -119,6 +120,13 @@ class Linker:
         dot.cameras = moment.cameras[row]
         dot.player = moment.player[row].tobytes()
         dot.seen_ptp_ns = moment.ptp_ns
+        dot.timeline = moment.timelines[row]
+
+
+def beside(dots: list[LiveDot]) -> list[str]:
+    """The nodes that are not aligned and whose dots stand beside others'; none while all dots are of one timeline."""
+    timelines = {dot.timeline for dot in dots}
+    return sorted(timelines - {""}) if len(timelines) > 1 else []
 
 
 def liveness(quiet_s: float | None, behind_s: float | None, stale_s: float) -> str:

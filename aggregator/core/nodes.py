@@ -7,17 +7,18 @@ age: that is counted from the time at which the node made it.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from aggregator.core.validate import MAX_NUMBER, Document
+from aggregator.core.clocks import ALIVE_S, ClockWord, clock_word
+from aggregator.core.validate import Document, number_of, stamp_of, text_of
 from touchline.record import BatchHeader
 
 _MAX_EVENTS: Final = 200
 _MAX_NODES: Final = 256
 _MAX_TEXT: Final = 200
-ALIVE_S: Final = 5.0  # a node speaks every half second or second; ten words missed are no jitter
 GONE: Final = frozenset({"offline", "stopped"})  # the last will, and a node's own goodbye
+_EPOCH_TOLD_NS: Final = 1_000_000_000  # changes of a node's clock epoch that follow closer are told as one
 _LIVE_STEP_NS: Final = (100_000_000, 5_000_000_000)  # closer words may come out of a queue; ALIVE_S apart is no flow
 SEVERITIES: Final = ("info", "warning", "error")
 
@@ -51,7 +52,7 @@ class Statement:
 
     def take(self, value: dict[str, Any], now_ns: int, ptp_ns: int) -> None:
         """Take a document that arrived at ``now_ns`` (monotonic) and ``ptp_ns``."""
-        made_ptp_ns = _stamp(value.get("ptp_ns"))
+        made_ptp_ns = stamp_of(value.get("ptp_ns"))
         self._old_ns = 0
         if made_ptp_ns is not None:
             behind_ns = ptp_ns - made_ptp_ns
@@ -72,10 +73,16 @@ class Statement:
 
 @dataclass(slots=True)
 class NodeView:
-    """One node as the rack sees it; ``batch_ns`` is monotonic, 0 = never."""
+    """One node as the rack sees it; ``batch_ns`` is monotonic, 0 = never.
+
+    ``word``: what the clock statement says. ``clock_epoch``: the last one in the log (None: none yet), told when.
+    """
 
     health: Statement = field(default_factory=Statement)
     clock: Statement = field(default_factory=Statement)
+    word: ClockWord = field(default_factory=ClockWord)
+    clock_epoch: int | None = None
+    epoch_told_ns: int = 0
     batch_ns: int = 0
     epoch: int | None = None
     boot_id: str = ""
@@ -97,7 +104,7 @@ class NodeBoard:
             view.batches += 1
 
     def document(self, document: Document, now_ns: int, ptp_ns: int) -> Event | None:
-        """Take a health, clock or event document; an event is returned, to be stored."""
+        """Take a health, clock or event document; an event that it is or leads to is returned, to be stored."""
         view = self._view(document.node)
         if view is None:
             return None
@@ -105,6 +112,9 @@ class NodeBoard:
             view.health.take(document.value, now_ns, ptp_ns)
         elif document.kind == "clock":
             view.clock.take(document.value, now_ns, ptp_ns)
+            view.word = clock_word(document.value)
+            text = _epoch_news(document.node, view, now_ns)
+            return self.say(Event(ptp_ns, "", "warning", "clock", text)) if text else None
         else:
             return self.say(event_of(document, ptp_ns))
         return None
@@ -129,14 +139,14 @@ class NodeBoard:
 
 
 def _row(name: str, view: NodeView, now_ns: int) -> dict[str, Any]:
-    health, clock = view.health.value, view.clock.value
-    epoch = view.epoch if view.epoch is not None else _number(health.get("epoch"))
-    state, age_s = _text(health.get("state"), 24) or "unknown", view.health.age_s(now_ns)
+    health = view.health.value
+    epoch = view.epoch if view.epoch is not None else number_of(health.get("epoch"))
+    state, age_s = text_of(health.get("state"), 24) or "unknown", view.health.age_s(now_ns)
     return {
         "node": name,
         "state": state,
         "alive": age_s is not None and age_s <= ALIVE_S and state not in GONE,
-        "reason": _text(health.get("reason"), _MAX_TEXT),
+        "reason": text_of(health.get("reason"), _MAX_TEXT),
         "epoch": epoch,
         "boot_id": view.boot_id,
         "batches": view.batches,
@@ -146,48 +156,43 @@ def _row(name: str, view: NodeView, now_ns: int) -> dict[str, Any]:
         "spool_depth": _spool(health),
         "dropped": _total(health.get("dropped")),
         "temps_c": _figures(health.get("temps_c")),
-        "clock": {
-            "state": _text(clock.get("state"), 24) or "unknown",
-            "bound_ns": _number(clock.get("bound_ns")),
-            "offset_ns": _number(clock.get("offset_ns")),
-            "age_s": view.clock.age_s(now_ns),
-        },
+        "clock": {**asdict(view.word), "age_s": view.clock.age_s(now_ns)},
     }
+
+
+def _epoch_news(node: str, view: NodeView, now_ns: int) -> str:
+    """The line for the log when a node's clock is in another epoch than the log says, else ""."""
+    before, epoch = view.clock_epoch, view.word.epoch
+    if epoch is None or epoch == before:
+        return ""
+    if before is not None and now_ns - view.epoch_told_ns < _EPOCH_TOLD_NS:
+        return ""
+    view.clock_epoch, view.epoch_told_ns = epoch, now_ns
+    if before is None:
+        return ""
+    why = "it counts anew" if epoch < before else view.word.last_step
+    return f"node {node}: clock epoch {before} -> {epoch}" + (f" ({why})" if why else "")
 
 
 def event_of(document: Document, ptp_ns: int) -> Event:
     """Read an event document; what is missing gets a neutral value, the time the rack's own."""
     value = document.value
-    severity = _text(value.get("severity"), 12)
+    severity = text_of(value.get("severity"), 12)
     return Event(
-        ptp_ns=_stamp(value.get("ptp_ns")) or ptp_ns,
+        ptp_ns=stamp_of(value.get("ptp_ns")) or ptp_ns,
         node=document.node,
         severity=severity if severity in SEVERITIES else "info",
-        code=_text(value.get("code"), 48) or "event",
-        text=_text(value.get("text"), _MAX_TEXT),
+        code=text_of(value.get("code"), 48) or "event",
+        text=text_of(value.get("text"), _MAX_TEXT),
     )
-
-
-def _stamp(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_NUMBER else None
-
-
-def _text(value: object, most: int) -> str:
-    return value[:most] if isinstance(value, str) else ""
-
-
-def _number(value: object) -> float | int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if abs(value) < 2**63 else None
 
 
 def _figures(value: object) -> dict[str, float]:
     """A number, or a small table of numbers, as a table."""
     if isinstance(value, dict):
         items = list(value.items())[:32]
-        return {str(k)[:24]: float(v) for k, v in items if _number(v) is not None}
-    number = _number(value)
+        return {str(k)[:24]: float(v) for k, v in items if number_of(v) is not None}
+    number = number_of(value)
     return {} if number is None else {"": float(number)}
 
 
@@ -199,5 +204,5 @@ def _total(value: object) -> float | None:
 def _spool(health: dict[str, Any]) -> float | int | None:
     spool = health.get("spool")
     if not isinstance(spool, dict):
-        return _number(health.get("spool_depth"))
-    return _number(spool.get("depth", spool.get("records")))
+        return number_of(health.get("spool_depth"))
+    return number_of(spool.get("depth", spool.get("records")))

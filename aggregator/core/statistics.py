@@ -93,6 +93,7 @@ class Figures:
 
     totals: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    unflagged: Counter[str] = field(default_factory=Counter)  # node -> records that came without CLOCK_IN_BOUND
     streams: dict[tuple[str, int], StreamFigures] = field(default_factory=dict)
     latency_ms: Window = field(default_factory=Window)
     history: History = field(default_factory=History)
@@ -107,6 +108,8 @@ class Figures:
             self.refused[outcome.refusal.reason.value] += 1
         if outcome.header is not None:
             self.totals["received"] += outcome.header.count
+            if outcome.unflagged:
+                self.unflagged[outcome.header.node] += outcome.unflagged
         self.totals["redelivered"] += outcome.redelivered
         self.totals["refused_records"] += outcome.non_finite
 

@@ -133,6 +133,23 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
+def text_of(value: object, most: int) -> str:
+    """A text of at most ``most`` characters; "" for anything else."""
+    return value[:most] if isinstance(value, str) else ""
+
+
+def number_of(value: object) -> float | int | None:
+    """A finite number that fits 64 bits; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < 2**63 else None
+
+
+def stamp_of(value: object) -> int | None:
+    """A positive count (PTP ns, an epoch) that the store can hold; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_NUMBER else None
+
+
 def finite_mask(records: NDArray[np.void]) -> NDArray[np.bool_]:
     """Return (n,) bool: position and velocity are numbers. Acceleration and height may be unknown (NaN)."""
     mask = np.ones(len(records), np.bool_)

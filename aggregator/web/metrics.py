@@ -40,6 +40,7 @@ class RackCollector(Collector):
         )
         yield from _streams(status["streams"])
         yield from _nodes(status["nodes"])
+        yield from _alignment(status)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -87,6 +88,10 @@ def _streams(streams: list[dict[str, Any]]) -> Iterable[Metric]:
 
 def _nodes(nodes: list[dict[str, Any]]) -> Iterable[Metric]:
     bound = GaugeMetricFamily("touchline_rack_node_clock_bound_ns", "as the node says", labels=["node"])
+    offset = GaugeMetricFamily("touchline_rack_node_clock_offset_ns", "of its PTP servo, as it says", labels=["node"])
+    aligned = GaugeMetricFamily("touchline_rack_node_aligned", "1: on the timeline of the site", labels=["node"])
+    text = "records whose node did not say that its clock was within its bound"
+    unflagged = CounterMetricFamily("touchline_rack_node_records_unflagged", text, labels=["node"])
     spool = GaugeMetricFamily("touchline_rack_node_spool_records", "as the node says", labels=["node"])
     age = GaugeMetricFamily("touchline_rack_node_health_age_seconds", "age of its health", labels=["node"])
     alive = GaugeMetricFamily("touchline_rack_node_alive", "1: fresh health that is no goodbye", labels=["node"])
@@ -94,12 +99,28 @@ def _nodes(nodes: list[dict[str, Any]]) -> Iterable[Metric]:
         for family, value in (
             (alive, int(node["alive"])),
             (bound, node["clock"]["bound_ns"]),
+            (offset, node["clock"]["offset_ns"]),
+            (aligned, int(node["clock"]["aligned"])),
+            (unflagged, node["unflagged_records"]),
             (spool, node["spool_depth"]),
             (age, node["health_age_s"]),
         ):
             if value is not None:
                 family.add_metric([node["node"]], value)
-    yield from (alive, bound, spool, age)
+    yield from (alive, bound, offset, aligned, unflagged, spool, age)
+
+
+def _alignment(status: dict[str, Any]) -> Iterable[Metric]:
+    """The site's clocks together; no spread while fewer than two nodes are aligned."""
+    spread_ns, fuse = status["alignment"]["spread_ns"], status["stats"]["fuse"]
+    if spread_ns is not None:
+        text = "two aligned nodes' stamps of one instant differ by at most this"
+        yield _gauge("touchline_rack_alignment_spread_ns", text, spread_ns)
+    for name, text in (
+        ("mixed_moments", "fused moments in which a node that is not aligned stood beside others"),
+        ("left_out_frames", "frames not shown: their node is not aligned and their stamps lie elsewhere"),
+    ):
+        yield CounterMetricFamily(f"touchline_rack_{name}", text, value=fuse[name])
 
 
 def exposition(status: Callable[[], dict[str, Any]]) -> bytes:

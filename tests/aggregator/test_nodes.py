@@ -123,6 +123,48 @@ def test_a_repeated_document_is_not_a_new_word(bench):
     assert bench.row()["health_age_s"] == 160.0
 
 
+def clock_events(bench: Bench) -> list[str]:
+    return [e.text for e in bench.board.events if (e.node, e.code, e.severity) == ("", "clock", "warning")]
+
+
+def test_a_step_of_a_nodes_clock_is_in_the_log(bench):
+    for epoch in (3, 3, 4, 4):
+        bench.say("clock", "locked", epoch=epoch)
+        bench.now_ns += S
+    assert clock_events(bench) == ["node node-a: clock epoch 3 -> 4"]
+    steps = [{"ptp_ns": 1, "text": "old"}, {"ptp_ns": 2, "text": "grandmaster changed"}]
+    bench.say("clock", "locked", epoch=5, steps=steps)
+    assert clock_events(bench)[1:] == ["node node-a: clock epoch 4 -> 5 (grandmaster changed)"]
+    bench.now_ns += S
+    bench.say("clock", "locked", epoch=0, steps=steps)
+    assert clock_events(bench)[2:] == ["node node-a: clock epoch 5 -> 0 (it counts anew)"]
+
+
+def test_many_steps_in_a_second_are_one_line(bench):
+    for epoch in range(500):
+        bench.say("clock", "locked", epoch=epoch)
+        bench.now_ns += S // 100
+    lines = clock_events(bench)
+    assert len(lines) == 4 and lines[0] == "node node-a: clock epoch 0 -> 100"
+
+
+@pytest.mark.parametrize("epoch", [-1, 2**62, True, "4", None, 4.0])
+def test_an_epoch_that_is_none_is_no_step(bench, epoch):
+    bench.say("clock", "locked", epoch=3)
+    bench.now_ns += S
+    bench.say("clock", "locked", epoch=epoch)
+    assert clock_events(bench) == [] and bench.row()["clock"]["epoch"] is None
+
+
+def test_the_row_has_all_that_the_node_says_of_its_clock(bench):
+    said = {
+        "bound_ns": 48, "epoch": 2, "source": "ptp", "limit_ns": 1000, "offset_ns": -3, "path_delay_ns": 812,
+        "residual_ns": 11.5, "grandmaster": "001122.fffe.334455", "port_state": "SLAVE", "timescale": "PTP",
+    }  # fmt: skip
+    bench.say("clock", "locked", **said)
+    assert bench.row()["clock"] == {"state": "locked", "age_s": 0.0, "last_step": "", **said}
+
+
 def test_the_status_says_so(tmp_path):
     rack = Rack(rack_config(tmp_path))
     health = {"state": "running", "ptp_ns": T0_NS}

@@ -1,6 +1,7 @@
 """The page as a person sees it: headless Chromium, screenshots, dots that move, and no old picture shown as live."""
 
 import asyncio
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -30,6 +31,10 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-quic",
 ]
+LOCKED = {
+    "state": "locked", "bound_ns": 60, "source": "ptp", "grandmaster": "001122.fffe.334455", "timescale": "PTP",
+    "offset_ns": -12, "path_delay_ns": 812, "residual_ns": 9.4, "limit_ns": 1000, "port_state": "SLAVE", "epoch": 1,
+}  # fmt: skip
 
 
 class LivePage:
@@ -39,6 +44,7 @@ class LivePage:
         config = rack_config(folder, web={"title": "Cup final", "stale_s": 0.8})
         self.rack, self.clock, self.match = Rack(config), SystemClock(), Match(22)
         self.url = ""
+        self.clocks: dict[str, dict[str, Any]] = {"orin-a": LOCKED, "orin-b": LOCKED}
         self.playing = threading.Event()
         self.playing.set()
         self._stop = threading.Event()
@@ -66,6 +72,10 @@ class LivePage:
             for camera, node in enumerate(nodes) if self.playing.is_set() else ():
                 data = node.batch(self.match.seen(camera, frame, frame / 25, exposure_ns))
                 self.rack.message(node.topic, data, monotonic_ns(), self.clock.now().ptp_ns, Group())
+            for name, clock in self.clocks.items() if frame % 12 == 0 else ():
+                ptp_ns = self.clock.now().ptp_ns
+                document = json.dumps({"ptp_ns": ptp_ns, **clock}).encode()
+                self.rack.message(f"tl/v1/{name}/clock", document, monotonic_ns(), ptp_ns, Group())
             self.rack.tick(monotonic_ns(), self.clock.now().ptp_ns, Group())
             frame += 1
             sleep_until(begin_ns + frame * 40_000_000)
@@ -168,6 +178,28 @@ def test_dots_are_there_and_they_move(browser, live):
     assert page.title() == page.inner_text("#title") == "Cup final"
     assert "orin-a" in page.inner_text("#nodes") and "camera 0" in page.inner_text("#legend")
     until(page, "document.querySelectorAll('#table tr').length >= 20")
+    assert page.faults == []
+    page.close()
+
+
+def test_it_says_how_well_the_nodes_are_aligned_and_who_is_not(browser, live):
+    page = open_page(browser, live.url, 1440, 900)
+    until(page, "document.querySelector('#alignment').innerText === 'alignment ± 120 ns'")
+    until(page, "document.querySelector('#clocks').innerText === ''")  # the picture's word comes by another way
+    until(page, "!document.querySelector('#legend').innerText.includes('not aligned')")
+    card = page.locator(".node").first.inner_text().split()
+    for word in ("locked", "60", "-12", "…334455", "yes"):
+        assert word in card, card
+    assert page.get_attribute("dd:text('…334455') >> nth=0", "title") == "grandmaster 001122.fffe.334455 PTP"
+    live.clocks = {"orin-a": LOCKED, "orin-b": {"state": "unlocked", "bound_ns": 10**9, "epoch": 0}}
+    until(page, "document.querySelector('#clocks').innerText.includes(\"orin-b's clock is the system clock\")")
+    assert page.get_attribute("body", "data-state") == "live" and page.inner_text("#pill-text") == "LIVE"
+    assert page.inner_text("#alignment") == "1 of 2 nodes aligned"
+    assert "Not aligned: orin-b's clock is the system clock" in page.locator(".node").nth(1).inner_text()
+    assert page.locator("dd:text-is('no')").get_attribute("title") == "orin-b's clock is the system clock"
+    until(page, "document.querySelector('#legend').innerText.includes('not aligned')")
+    live.clocks = {"orin-a": LOCKED, "orin-b": LOCKED}
+    until(page, "document.querySelector('#clocks').innerText === ''")
     assert page.faults == []
     page.close()
 

@@ -29,7 +29,7 @@ def rack(tmp_path):
         made.tick(now_ns, ptp_ns, Group())
     health = {"state": "running", "fps": {"0": 25.0}, "spool": {"depth": 3}, "temps_c": {"tj": 61}, "dropped": {"x": 0}}
     made.message("tl/v1/node-a/health", json.dumps(health).encode(), now_ns, ptp_ns, Group())
-    clock = {"state": "locked", "bound_ns": 48, "offset_ns": -3}
+    clock = {"state": "locked", "bound_ns": 48, "offset_ns": -3, "grandmaster": "001122.fffe.334455"}
     made.message("tl/v1/node-a/clock", json.dumps(clock).encode(), now_ns, ptp_ns, Group())
     made.message("tl/v1/node-a/event", b'{"severity":"error","code":"c1","text":"<script>"}', now_ns, ptp_ns, Group())
     made.message("tl/v1/node-a/det", b"rubbish", now_ns, ptp_ns, Group())
@@ -69,9 +69,9 @@ def test_the_websocket_says_hello_and_shows_the_players(rack, tmp_path):
     truth, _ = Match().state(9 / 25)
     for frame in live:
         assert frame["type"] == "live" and frame["state"] == "live"
-        assert len(frame["players"]) > 10
-        for number, x, y, *_, cameras, player in frame["players"]:
-            assert number > 0 and cameras == [0] and player == ""
+        assert len(frame["players"]) > 10 and frame["unaligned"] == frame["left_out"] == []
+        for number, x, y, _vx, _vy, _predicted, _kind, unaligned, cameras, player in frame["players"]:
+            assert number > 0 and unaligned == 0 and cameras == [0] and player == ""
             assert min(abs(truth - (x, y)).sum(axis=1)) < 0.02
 
 
@@ -84,6 +84,10 @@ def test_status_has_the_node_its_clock_and_the_latency(rack, tmp_path):
     (node,) = status["nodes"]
     assert (node["state"], node["spool_depth"], node["temps_c"]["tj"]) == ("running", 3, 61.0)
     assert (node["clock"]["state"], node["clock"]["bound_ns"]) == ("locked", 48)
+    assert (node["clock"]["aligned"], node["clock"]["why"], node["unflagged_records"]) == (True, "", 0)
+    assert status["alignment"] == {
+        "spread_ns": None, "grandmaster": "001122.fffe.334455", "aligned": ["node-a"], "unaligned": [],
+    }  # fmt: skip
     assert status["stats"]["latency_ms"]["p50"] == 30.0
     assert status["stats"]["messages"]["refused"] == {"truncated": 1}
     assert status["cameras"]["0"] == {"owner": "node-a", "epoch": 1, "intervals": 1}
@@ -108,6 +112,9 @@ def test_stats_audit_metrics_health_and_static_files(rack, tmp_path):
     assert json.loads(found["api/stats?audit=1"][1])["audit"] == {"clean": True}
     assert 'touchline_rack_messages_refused_total{reason="truncated"} 1.0' in found["metrics"][1]
     assert "touchline_rack_records_unique_total" in found["metrics"][1]
+    assert 'touchline_rack_node_aligned{node="node-a"} 1.0' in found["metrics"][1]
+    assert 'touchline_rack_node_clock_offset_ns{node="node-a"} -3.0' in found["metrics"][1]
+    assert "touchline_rack_alignment_spread_ns" not in found["metrics"][1]  # one node has none
     assert found["healthz"][0] == 503  # no broker here
     assert found["nothing"][0] == found["static/../server.py"][0] == 404
 

@@ -1,7 +1,7 @@
 // One WebSocket, one picture. What is old is never shown as live: the page counts for itself since the last word.
 
 import { Pitch, cameraColour } from "./pitch.js";
-import { clockText, count, showStatus } from "./panel.js";
+import { clockText, clockWarning, count, showStatus } from "./panel.js";
 
 const byId = (id) => document.getElementById(id);
 const pitch = new Pitch(byId("pitch"));
@@ -13,6 +13,7 @@ let heardMs = -Infinity; // when the last message of any kind came
 let opened = false;
 let retryMs = 500;
 let legendKey = "none";
+let legendRing = false;
 
 function connect() {
   const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
@@ -88,6 +89,7 @@ function paint(nowMs) {
   setText("notice-title", title);
   setText("notice-text", text);
   const drawn = performance.now();
+  setText("clocks", state === "live" ? clockWarning(live) : "");
   pitch.draw(drawn, state === "live");
   byId("pitch").dataset.dots = pitch.dots.size;
   if (live?.ptp_ms) setText("clock", clockText(live.ptp_ms, hello.tai_minus_utc_s));
@@ -112,13 +114,24 @@ function swatch(colours, hollow) {
   return svg;
 }
 
-function legend(cameras) {
+function halo() {
+  const svg = swatch(["#8fa39a"], false);
+  const around = document.createElementNS(SVG, "circle");
+  for (const [k, v] of [["cx", 8], ["cy", 8], ["r", 7.2], ["fill", "none"], ["stroke", "#fff"], ["stroke-width", 1.4]]) around.setAttribute(k, v);
+  svg.firstChild.setAttribute("r", 4);
+  svg.append(around);
+  return svg;
+}
+
+function legend(cameras, unaligned = false) {
   const key = cameras.join();
-  if (key === legendKey) return;
+  if (key === legendKey && unaligned === legendRing) return;
+  legendRing = unaligned;
   legendKey = key;
   const rows = cameras.map((camera) => [swatch([cameraColour(camera)]), `camera ${camera}`]);
   if (cameras.length > 1) rows.push([swatch(cameras.slice(0, 2).map(cameraColour)), "seen by two"]);
   rows.push([swatch(["#c8d4ce"], true), "predicted"]);
+  if (unaligned) rows.push([halo(), "not aligned"]);
   byId("legend").replaceChildren(...rows.map(([picture, text]) => {
     const item = document.createElement("li");
     item.append(picture, text);
@@ -130,7 +143,7 @@ function legend(cameras) {
 setInterval(() => {
   const dots = [...pitch.dots.values()];
   const known = new Set(dots.flatMap((d) => d.cameras));
-  legend([...new Set([...legendKey.split(",").map(Number).filter((n) => n > 0), ...known])].sort((a, b) => a - b));
+  legend([...new Set([...legendKey.split(",").map(Number).filter((n) => n > 0), ...known])].sort((a, b) => a - b), dots.some((d) => d.unaligned));
   const told = shownState === "live" ? "live" : SAYS[shownState || "connecting"](judge(performance.now()).age)[0];
   byId("pitch").setAttribute("aria-label", `Pitch, ${told}, ${count(dots.length)} dots; the table below lists them`);
   byId("table").replaceChildren(...(shownState === "live" ? dots : []).map((d) => {

@@ -29,8 +29,10 @@ function nanos(value) {
 }
 
 function pairs(list, rows) {
-  for (const [name, value, className] of rows) {
-    list.append(element("dt", name), element("dd", value, className || ""));
+  for (const [name, value, className, title] of rows) {
+    const said = element("dd", value, className || "");
+    if (title) said.title = title;
+    list.append(element("dt", name), said);
   }
   return list;
 }
@@ -74,8 +76,35 @@ function showFlow(status) {
 }
 
 function showNodes(status) {
+  showAlignment(status.alignment);
+  whys = new Map(status.nodes.map((node) => [node.node, node.clock.why]));
   if (!status.nodes.length) return;
   byId("nodes").replaceChildren(...status.nodes.map((node) => nodeCard(node, status.streams)));
+}
+
+// The site's clocks in one line: how far two aligned nodes' stamps of one instant can be apart, and who is not among them.
+function showAlignment(alignment) {
+  const { aligned, unaligned, spread_ns: spread, grandmaster } = alignment;
+  const parts = [];
+  if (spread != null) parts.push(`alignment ± ${nanos(spread)}`);
+  if (unaligned.length) parts.push(aligned.length ? `${aligned.length} of ${aligned.length + unaligned.length} nodes aligned` : "not aligned");
+  else if (aligned.length === 1) parts.push("aligned");
+  const line = byId("alignment");
+  line.textContent = parts.join(" · ");
+  line.className = unaligned.length ? "warn" : "";
+  line.title = grandmaster ? `${aligned.join(", ")} on grandmaster ${grandmaster}` : "";
+}
+
+let whys = new Map(); // node -> why it is not aligned
+
+// What the picture itself must say: whose dots are not merged with the others', and who is not in it.
+export function clockWarning(live) {
+  const more = (names) => (names.length > 3 ? `; and ${names.length - 3} more` : "");
+  const tell = (names) => names.slice(0, 3).map((name) => whys.get(name) || name).join("; ") + more(names);
+  const parts = [];
+  if (live.unaligned.length) parts.push(`Not aligned: ${tell(live.unaligned)}. Ringed dots are not merged with the others.`);
+  if (live.left_out.length) parts.push(`Not shown, because the time stamps lie elsewhere: ${tell(live.left_out)}.`);
+  return parts.join(" ");
 }
 
 function badge(node) {
@@ -97,10 +126,16 @@ function nodeCard(node, streams) {
   card.append(title);
   if (node.reason) card.append(element("p", node.reason, "why"));
   const clock = node.clock;
+  if (!clock.aligned) card.append(element("p", `Not aligned: ${clock.why || "nothing is known of its clock"}`, "why"));
   const old = clock.age_s > STATEMENT_STALE_S;
+  const { unflagged_records: unflagged } = node;
   const rows = [
-    ["clock", old ? `${clock.state}, ${ago(clock.age_s)} ago` : clock.state, clock.state === "locked" && !old ? "" : "warn"],
-    ["bound", clock.bound_ns == null ? "–" : `± ${nanos(clock.bound_ns)}`],
+    ["clock", old ? `${clock.state}, ${ago(clock.age_s)} ago` : clock.state, clock.state === "locked" && !old ? "" : "warn", portText(clock)],
+    ["bound", clock.bound_ns == null ? "–" : `± ${nanos(clock.bound_ns)}`, "", limitText(clock)],
+    ["aligned", clock.aligned ? "yes" : "no", clock.aligned ? "" : "warn", clock.why],
+    ["offset", clock.offset_ns == null ? "–" : nanos(clock.offset_ns), "", delayText(clock)],
+    ["master", masterName(clock.grandmaster), "", `grandmaster ${clock.grandmaster || "not named"} ${clock.timescale}`],
+    ["unflagged", count(unflagged), unflagged ? "warn" : "", "records that came without the flag clock within bound"],
     ["spool", node.spool_depth == null ? "–" : count(node.spool_depth), node.spool_depth > 5000 ? "warn" : ""],
     ["dropped", node.dropped == null ? "–" : count(node.dropped), node.dropped ? "warn" : ""],
   ];
@@ -116,6 +151,13 @@ function nodeCard(node, streams) {
   card.append(list);
   return card;
 }
+
+// A grandmaster's identity is 8 bytes; the last three tell the ones of a site apart.
+const masterName = (identity) => (identity ? `…${identity.replace(/[^0-9a-f]/g, "").slice(-6)}` : "–");
+const portText = (clock) => [clock.source, clock.port_state && `port ${clock.port_state}`, clock.epoch != null && `epoch ${clock.epoch}`].filter(Boolean).join(", ");
+const limitText = (clock) => (clock.limit_ns == null ? "" : `its own limit: ± ${nanos(clock.limit_ns)}`);
+const delayText = (clock) => [["path delay", clock.path_delay_ns], ["residual", clock.residual_ns]]
+  .filter(([, value]) => value != null).map(([name, value]) => `${name} ${nanos(value)}`).join(", ");
 
 function cameraName(camera) {
   const name = element("dt", `cam ${camera} `);

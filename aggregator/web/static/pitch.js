@@ -52,16 +52,16 @@ export class Pitch {
   x(m) { return (m + MARGIN_M) * this.scale; }
   y(m) { return (m + MARGIN_M) * this.scale; }
 
-  // One picture of the rack: [number, x, y, vx, vy, predicted, class, cameras, player]
+  // One picture of the rack: [number, x, y, vx, vy, predicted, class, not aligned, cameras, player]
   take(players, nowMs) {
     if (this.lastMs) this.frameMs += (Math.min(400, Math.max(20, nowMs - this.lastMs)) - this.frameMs) * 0.1;
     const seen = new Set();
-    for (const [number, x, y, vx, vy, predicted, kind, cameras, player] of players) {
+    for (const [number, x, y, vx, vy, predicted, kind, unaligned, cameras, player] of players) {
       seen.add(number);
       let dot = this.dots.get(number);
       if (!dot) this.dots.set(number, (dot = { from: { x, y }, trail: [] }));
       else dot.from = this.place(dot, nowMs);
-      Object.assign(dot, { number, to: { x, y }, vx, vy, predicted, kind, cameras, player });
+      Object.assign(dot, { number, to: { x, y }, vx, vy, predicted, kind, unaligned, cameras, player });
       dot.trail.push({ x, y, ms: nowMs, predicted });
       while (dot.trail.length && nowMs - dot.trail[0].ms > TRAIL_MS) dot.trail.shift();
     }
@@ -137,6 +137,7 @@ export class Pitch {
     c.shadowColor = "transparent";
     if (dot.predicted || !live) ring(c, x, y, r, colours, this.ratio, dot.predicted);
     else pie(c, x, y, r, colours, this.ratio);
+    if (dot.unaligned && live) ring(c, x, y, r + 4 * this.ratio, ["#ffffff"], 0.75 * this.ratio, false);
     c.fillStyle = dot.predicted || !live ? "#e9f2ee" : "#06120d";
     c.font = `700 ${Math.round(r * 1.08)}px system-ui, sans-serif`;
     c.textAlign = "center";

@@ -1,0 +1,54 @@
+"""The status document as text, for ``touchline aggregator status``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aggregator.core.clocks import duration_text
+
+
+def status_text(value: dict[str, Any]) -> str:
+    """What a person reads of it, one fact a line."""
+    records, latency = value["stats"]["records"], value["stats"]["latency_ms"]
+    lines = [
+        f"broker    {'connected' if value['broker']['connected'] else 'NOT CONNECTED'}  {value['broker']['text']}",
+        f"store     {value['store_fault'] or 'ok'}",
+        f"records   {records['unique']} stored, {value['rates']['records_per_s']:g}/s, {records['lost']} lost, "
+        f"{records['open_gaps']} awaited, {records['redelivered']} re-delivered, {records['twin_copies']} twin copies",
+    ]
+    if latency:
+        lines.append(f"latency   p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, max {latency['max']:.1f} ms")
+    lines.append(f"alignment {_alignment_text(value['alignment'])}")
+    for node in value["nodes"]:
+        lines.append(f"node      {node['node']}: {_node_text(node)}")
+        lines.append(f"  clock   {_clock_text(node)}")
+    return "\n".join(lines)
+
+
+def _alignment_text(alignment: dict[str, Any]) -> str:
+    aligned, spread_ns = len(alignment["aligned"]), alignment["spread_ns"]
+    spread = "" if spread_ns is None else f"± {duration_text(spread_ns)}, "
+    master = f", grandmaster {alignment['grandmaster']}" if alignment["grandmaster"] else ""
+    return f"{spread}{aligned} of {aligned + len(alignment['unaligned'])} nodes aligned{master}"
+
+
+def _clock_text(node: dict[str, Any]) -> str:
+    clock = node["clock"]
+    parts = [clock["state"]]
+    parts += [] if clock["bound_ns"] is None else [f"± {duration_text(clock['bound_ns'])}"]
+    for name in ("offset", "path_delay", "residual"):
+        if clock[f"{name}_ns"] is not None:
+            parts.append(f"{name.replace('_', ' ')} {duration_text(clock[f'{name}_ns'])}")
+    parts += [f"port {clock['port_state']}"] if clock["port_state"] else []
+    parts += [] if clock["epoch"] is None else [f"epoch {clock['epoch']}"]
+    parts.append("aligned" if clock["aligned"] else f"NOT ALIGNED: {clock['why']}")
+    if node["unflagged_records"]:
+        parts.append(f"{node['unflagged_records']} records out of clock bound")
+    return ", ".join(parts)
+
+
+def _node_text(node: dict[str, Any]) -> str:
+    age_s, state = node["health_age_s"], f"{node['state']}, epoch {node['epoch']}"
+    if age_s is None:
+        return f"{state}, health never"
+    return f"{state}, health {age_s:g} s ago" if node["alive"] else f"NOT ALIVE, last word {state}, {age_s:g} s ago"
