@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
+from touchline.errors import HardwareError
+
 TAI_MINUS_UTC_S: Final = 37  # IERS Bulletin C, in force since 2017-01-01; the kernel's own value wins when it has one
 UNSYNCHRONISED_BOUND_NS: Final = (
     1_000_000_000  # what we claim of a clock that nobody disciplines: it may be a second off
@@ -46,21 +48,78 @@ class Stamp:
     state: ClockState
 
 
+class Timebase(str, Enum):
+    """The clocks of this machine that a reading may come from, each in ns.
+
+    ``TSC``: the Arm system counter in which Tegra's video input stamps start of frame; no clock of the kernel's table.
+    """
+
+    MONOTONIC = "monotonic"
+    MONOTONIC_RAW = "monotonic_raw"
+    REALTIME = "realtime"
+    TSC = "tsc"
+
+
 class Clock(Protocol):
-    """What maps this machine's monotonic time to PTP time."""
+    """What maps this machine's own times to PTP time."""
 
     def now(self) -> Stamp:
         """Return the present moment."""
         ...
 
-    def at(self, monotonic_ns: int) -> Stamp:
-        """Return the PTP time of a recent or near-future CLOCK_MONOTONIC reading."""
+    def at(self, base_ns: int, timebase: Timebase = Timebase.MONOTONIC) -> Stamp:
+        """Return the PTP time of a recent or near-future reading of one of this machine's clocks.
+
+        Raises :class:`HardwareError` for a timebase that nothing maps here.
+        """
         ...
 
 
 def monotonic_ns() -> int:
     """CLOCK_MONOTONIC, ns: for intervals and deadlines on one machine, across its processes."""
     return time.monotonic_ns()
+
+
+def read_clock_ns(clock_id: int) -> int:
+    """Read any clock by its clockid_t, ns: CLOCK_*, or a PTP hardware clock's descriptor as one (clock_gettime(2))."""
+    return time.clock_gettime_ns(clock_id)
+
+
+_CLOCK_IDS: Final = {
+    Timebase.MONOTONIC: time.CLOCK_MONOTONIC,
+    Timebase.MONOTONIC_RAW: time.CLOCK_MONOTONIC_RAW,
+    Timebase.REALTIME: time.CLOCK_REALTIME,
+}
+
+
+def clock_id(timebase: Timebase) -> int:
+    """Return the clockid_t of a timebase; raises HardwareError for ``TSC``, which the kernel does not offer."""
+    found = _CLOCK_IDS.get(timebase)
+    if found is None:
+        raise HardwareError(f"{timebase.value} is no clock of the kernel", hint="take its pairs from /dev/nvpps0")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """Two clocks of this machine at one moment: ``to_ns - from_ns`` is ``difference_ns``, give or take ``half_ns``."""
+
+    difference_ns: int
+    half_ns: int
+
+
+def tie(from_base: Timebase, to_base: Timebase, tries: int = 5) -> Tie:
+    """Return what to add to a reading of ``from_base`` to have ``to_base``: the narrowest bracket of a few tries."""
+    if from_base is to_base:
+        return Tie(0, 0)
+    outer, inner = clock_id(from_base), clock_id(to_base)
+    best = Tie(0, 1 << 62)
+    for _ in range(tries):
+        before, between, after = read_clock_ns(outer), read_clock_ns(inner), read_clock_ns(outer)
+        half_ns = (after - before + 1) // 2
+        if half_ns < best.half_ns:
+            best = Tie(between - (before + after) // 2, half_ns)
+    return best
 
 
 def sleep_until(deadline_monotonic_ns: int) -> None:
@@ -145,12 +204,14 @@ class SystemClock:
         """Return the present moment."""
         return self.at(time.monotonic_ns())
 
-    def at(self, monotonic_ns: int) -> Stamp:
-        """Return the PTP time of a CLOCK_MONOTONIC reading."""
+    def at(self, base_ns: int, timebase: Timebase = Timebase.MONOTONIC) -> Stamp:
+        """Return the PTP time of a reading; one of another clock than CLOCK_MONOTONIC is tied to that first."""
         now_ns = time.monotonic_ns()
         if now_ns - self._refreshed_ns > _REFRESH_NS:
             self._refresh(now_ns)
-        return Stamp(monotonic_ns + self._offset_ns, self._bound_ns, self._epoch, self._state)
+        link = tie(timebase, Timebase.MONOTONIC)
+        ptp_ns = base_ns + link.difference_ns + self._offset_ns
+        return Stamp(ptp_ns, self._bound_ns + link.half_ns, self._epoch, self._state)
 
     def _refresh(self, now_ns: int) -> None:
         kernel = read_kernel_time()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from touchline.config import NodeConfig, RackConfig, load, parse
+from touchline.config import ClockSection, NodeConfig, PtpSection, RackConfig, load, parse
 from touchline.errors import ConfigError
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -31,7 +31,8 @@ def test_the_commented_examples_load():
 
 def test_every_default_shown_in_the_node_example_is_the_real_one():
     """Uncommenting a shown default changes nothing, but for the few lines that show a choice instead."""
-    choices = ("model", "roi", "capture_cpus", "inference_cpus", "publisher_cpus", "loop", "first_frame")
+    choices = {"model", "roi", "capture_cpus", "inference_cpus", "publisher_cpus", "loop", "first_frame", "ptp"}
+    choices |= {"domain", "transport", "delay_mechanism", "priority1", "priority2", "servo_lock_ns"}  # by the profile
     lines = []
     for line in NODE.splitlines():
         body = line.removeprefix("# ")
@@ -67,6 +68,72 @@ def test_mistakes_name_key_value_range(change, words):
     text = str(mistake(NODE, change))
     for word in words:
         assert word in text
+
+
+# --- clock ----------------------------------------------------------------------------------------------------------
+
+
+def clock(text: str) -> ClockSection:
+    return parse(NODE.split("[clock]")[0] + text + "[[camera]]" + NODE.split("[[camera]]")[1], NodeConfig).clock
+
+
+PTP = '[clock]\nsource = "ptp"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "limit_ns", "lock_ns"),
+    [
+        ("[clock]\n", 2_000_000_000, 1_000_000_000),
+        (PTP, 1_000, 500),
+        (PTP + '[clock.ptp]\ntime_stamping = "software"\n', 100_000, 50_000),
+        (PTP + "bound_limit_us = 0.15\n", 150, 75),
+        (PTP + "bound_limit_us = 0.0001\n", 1, 1),
+        (PTP + "[clock.ptp]\nservo_lock_ns = 80\n", 1_000, 80),
+        ('[clock]\n[clock.ptp]\ntime_stamping = "software"\n', 2_000_000_000, 1_000_000_000),
+    ],
+)
+def test_the_limit_goes_by_the_source(text, limit_ns, lock_ns):
+    section = clock(text)
+    assert (section.bound_limit_ns, section.servo_lock_ns) == (limit_ns, lock_ns)
+    assert section.bound_limit_us * 1000 <= limit_ns
+
+
+def test_required_goes_with_ptp():
+    assert clock(PTP + 'on_unlocked = "required"\n').on_unlocked == "required"
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("free_running = true", ["free_running", 'time_stamping = "software"']),
+        ('profile = "gptp"\ntransport = "UDPv4"', ["gptp", "L2 and P2P"]),
+        ('profile = "gptp"\ndelay_mechanism = "E2E"', ["gptp", "L2 and P2P"]),
+        ('interface = "eth 0"', ["clock.ptp.interface"]),
+        ('interface = "Global"', ["clock.ptp.interface", "cannot be written"]),
+        ('uds_path = "/run/a b"', ["clock.ptp.uds_path"]),
+        ('uds_path = "ptp4l"', ["clock.ptp.uds_path"]),
+        ('phc = "/dev/rtc0"', ["clock.ptp.phc", "/dev/ptp"]),
+        ("domain = 128", ["clock.ptp.domain = 128", "<= 127"]),
+        ("asymmetry_uncertainty_ns = -1.0", ["clock.ptp.asymmetry_uncertainty_ns", ">= 0"]),
+        ("tx_timestamp_timeout_ms = 0", ["clock.ptp.tx_timestamp_timeout_ms = 0", ">= 1"]),
+        ("delay_asymmetry_ns = 1.5", ["clock.ptp.delay_asymmetry_ns", "whole number"]),
+        ("delay_asymetry_ns = 1", ["unknown key clock.ptp.delay_asymetry_ns", "delay_asymmetry_ns"]),
+        ('role = "master"', ["clock.ptp.role", '"follower", "grandmaster"']),
+    ],
+)
+def test_mistakes_in_the_ptp_table(keys, words):
+    with pytest.raises(ConfigError) as caught:
+        clock(f"{PTP}[clock.ptp]\n{keys}\n")
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_every_key_of_the_clock_has_its_description_and_stands_in_the_example():
+    shown = NODE.split("\n[clock.ptp]")[1].split("[[camera]]")[0]
+    for name, field in PtpSection.model_fields.items():
+        assert field.description, name
+        assert f"# {name} = " in shown, name
+    assert all(field.description for field in ClockSection.model_fields.values())
 
 
 def test_camera_numbers_must_differ():

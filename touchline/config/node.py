@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from touchline.config.clock import ClockSection
 from touchline.config.loader import ConfigPath, Section
 from touchline.config.track import TrackSection
 from touchline.units import parse_bytes
@@ -26,20 +27,6 @@ class IdentitySection(Section):
         if value == "aggregator":
             raise ValueError("this name belongs to the rack's certificate")
         return value
-
-
-class ClockSection(Section):
-    """``[clock]``: where stamps come from and how much error is too much (CLK-1)."""
-
-    source: Literal["system"] = "system"
-    bound_limit_us: float = Field(default=2_000_000.0, gt=0, le=10_000_000.0)
-    on_unlocked: Literal["flag", "required"] = "flag"
-
-    @model_validator(mode="after")
-    def _the_source_can_lock(self) -> ClockSection:
-        if self.on_unlocked == "required":  # the system clock is the only source yet
-            raise ValueError('on_unlocked = "required" needs a clock that can lock; the system clock never is locked')
-        return self
 
 
 class CameraSection(Section):

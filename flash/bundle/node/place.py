@@ -12,7 +12,12 @@ from touchline.errors import InputError
 PREFIX: Final = PurePosixPath("/opt/touchline")
 COMMAND: Final = PurePosixPath("/usr/local/bin/touchline")
 CONFIG: Final = PurePosixPath("/etc/touchline/node.toml")
-ENABLED: Final = {"touchline.target": "multi-user.target", "touchline-agent.service": "touchline.target"}
+ENABLED: Final = {
+    "touchline.target": "multi-user.target",
+    "touchline-agent.service": "touchline.target",
+    "touchline-ptp4l.service": "touchline.target",
+    "touchline-phc2sys.service": "touchline.target",
+}
 
 # /usr/local/lib, not /etc: what an administrator writes to /etc/systemd/system then wins over ours, and
 # "systemctl edit" and "systemctl revert" work as with a package's units.

@@ -31,7 +31,7 @@ from touchline.timeline import monotonic_ns, utc_s
 
 pytestmark = [pytest.mark.system, pytest.mark.virtual]
 
-HUNG_S: Final = 20.0
+HUNG_S = 20.0
 FREE_REGISTER = 0xFF000  # no device is there
 PANIC = "echo 1 > /proc/sys/kernel/sysrq; (sleep 0.3; echo c > /proc/sysrq-trigger) >/dev/null 2>&1 &"
 

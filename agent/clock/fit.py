@@ -1,0 +1,225 @@
+"""A sliding fit of rate and offset to pairs of two clocks, judged by how well it foretold the next pair. Pure.
+
+One pair and an assumed rate leave microseconds (20 ppm over a second is 20 us); a line over many pairs averages jitter
+and ticks away. How long the window may be depends on how fast heat bends the oscillator, which nobody knows beforehand.
+So several models run side by side, lines and parabolas over windows of different length; each foretells every new pair
+before it is taken in, and the one with the smallest recent error is used. That error is the honest measure of the
+prediction itself: it holds noise, ticks and whatever bends, with no assumption on any of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.clock.mapping import Pair
+
+MAX_PAIRS: Final = 32
+MIN_TOLD: Final = 6  # predictions that a model must have made before its error is believed
+SETTLED: Final = 16  # predictions after which the choice of the model and its error have settled
+_MEMORY: Final = 64  # errors remembered, as an exponential mean
+_BETTER: Final = 0.92  # another model must be so much better before it takes over
+_HUBER: Final = 2.0  # residuals beyond so many scales weigh less (Huber 1964; 2.0 keeps 97 % efficiency)
+_TO_SIGMA: Final = 1.4826  # from the median of absolute deviations to a normal distribution's sigma
+_FAR: Final = 6.0  # scales from the median line: no part of it
+_UNHEARD: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A polynomial of ``degree`` over the newest ``length`` pairs."""
+
+    degree: int
+    length: int
+
+    @property
+    def least(self) -> int:
+        """Pairs it needs."""
+        return self.degree + 2
+
+
+MODELS: Final = (Model(1, 8), Model(1, 16), Model(1, 32), Model(2, 16), Model(2, 32))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """PTP time less base time: ``offset_ns`` at ``base_ns``, growing by ``rate_ppb``; ``ptp_ns`` is the sum there."""
+
+    base_ns: int
+    ptp_ns: int
+    rate_ppb: float
+
+
+@dataclass(slots=True)
+class _Judged:
+    """A model's polynomial about the newest pair, lowest power first, ns and s, and how well it foretold."""
+
+    model: Model
+    poly: NDArray[np.float64] | None = None
+    slope_sigma_ppb: float = 0.0
+    mean_square: float = 0.0
+    told: int = 0
+
+    def foretell(self, age_s: float) -> float | None:
+        """Offset against the newest pair's, ns, ``age_s`` after it; None while there is no polynomial."""
+        if self.poly is None:
+            return None
+        value = 0.0
+        for coefficient in reversed(self.poly):
+            value = value * age_s + float(coefficient)
+        return value
+
+    def judge(self, error_ns: float) -> None:
+        self.told += 1
+        self.mean_square += (error_ns * error_ns - self.mean_square) / min(self.told, _MEMORY)
+
+
+class PairFit:
+    """The fit of one timebase. Pairs are added in their order; times are ns, offsets are kept against the newest."""
+
+    def __init__(self) -> None:
+        self._pairs: deque[Pair] = deque(maxlen=MAX_PAIRS)
+        self._judged = [_Judged(model) for model in MODELS]
+        self._used = self._judged[0]
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a line whose error is known."""
+        return self._used.told >= MIN_TOLD
+
+    @property
+    def settled(self) -> bool:
+        """Whether its error is known well enough to speak of a lock."""
+        return self._used.told >= SETTLED
+
+    @property
+    def model(self) -> Model:
+        """The model in use."""
+        return self._used.model
+
+    @property
+    def newest(self) -> Pair:
+        """The newest pair."""
+        return self._pairs[-1]
+
+    @property
+    def rms_ns(self) -> float:
+        """Root of the mean square error of the recent predictions, widened while there were few of them.
+
+        The widening is that of Student's distribution against the normal one at 99.9 %: 1.7 for 6, 1.1 for 64.
+        """
+        used = self._used
+        return math.sqrt(used.mean_square) * (1.0 + 4.0 / max(min(used.told, _MEMORY), 1))
+
+    @property
+    def half_ns(self) -> float:
+        """Mean of what the window's pairs do not average out, ns."""
+        recent = list(self._pairs)[-self._used.model.length :]
+        return sum(pair.half_ns for pair in recent) / len(recent)
+
+    @property
+    def slope_sigma_ppb(self) -> float:
+        """Standard deviation of the slope, ppb."""
+        return self._used.slope_sigma_ppb
+
+    def error_of(self, pair: Pair) -> float | None:
+        """How far a pair lies from what was foretold, ns; None while nothing can be foretold."""
+        foretold = self._used.foretell(self._age_s(pair)) if self._pairs else None
+        return None if foretold is None else self._rise(pair) - foretold
+
+    def add(self, pair: Pair) -> None:
+        """Take a pair that is newer than the last. Raises ValueError when it is not."""
+        if self._pairs and pair.base_ns <= self.newest.base_ns:
+            raise ValueError(f"pair at {pair.base_ns} is not newer than {self.newest.base_ns}")
+        if self._pairs:
+            rise, age_s = self._rise(pair), self._age_s(pair)
+            for one in self._judged:
+                foretold = one.foretell(age_s)
+                if foretold is not None:
+                    one.judge(rise - foretold)
+        self._pairs.append(pair)
+        self._fit_all()
+        self._choose()
+
+    def line(self, ahead_s: float) -> Line:
+        """The line from the newest pair on: through the model there and ``ahead_s`` later. Needs :attr:`ready`."""
+        here, there = self._used.foretell(0.0), self._used.foretell(ahead_s)
+        assert here is not None and there is not None
+        newest = self.newest
+        return Line(newest.base_ns, newest.ptp_ns + round(here), (there - here) / ahead_s)
+
+    # --- inside ---
+
+    def _age_s(self, pair: Pair) -> float:
+        return (pair.base_ns - self.newest.base_ns) * 1e-9
+
+    def _rise(self, pair: Pair) -> float:
+        newest = self.newest
+        return float((pair.ptp_ns - newest.ptp_ns) - (pair.base_ns - newest.base_ns))
+
+    def _fit_all(self) -> None:
+        age_s = np.array([self._age_s(pair) for pair in self._pairs])
+        rise_ns = np.array([self._rise(pair) for pair in self._pairs])
+        half_ns = np.array([pair.half_ns for pair in self._pairs])
+        floor = float(half_ns.min())
+        weight = (floor**2 + 1.0) / (half_ns**2 + 1.0)  # a wide bracket says less
+        near = _near_the_median_line(age_s, rise_ns, half_ns)
+        if not self.ready and not near.all():  # learning: forget the wild ones and what was thought of them
+            self._pairs = deque((pair for pair, kept in zip(self._pairs, near, strict=True) if kept), maxlen=MAX_PAIRS)
+            self._judged = [_Judged(model) for model in MODELS]
+            self._used = self._judged[0]
+            self._fit_all()
+            return
+        weight = np.where(near, weight, weight * _UNHEARD)
+        for one in self._judged:
+            part = slice(-one.model.length, None)
+            if len(self._pairs) >= one.model.least:
+                one.poly, one.slope_sigma_ppb = _fit(one.model.degree, age_s[part], rise_ns[part], weight[part])
+
+    def _choose(self) -> None:
+        able = [one for one in self._judged if one.told >= MIN_TOLD]
+        if not able:
+            return
+        best = min(able, key=lambda one: one.mean_square)
+        if self._used.told < MIN_TOLD or best.mean_square < self._used.mean_square * _BETTER:
+            self._used = best
+
+
+def _fit(
+    degree: int, x_s: NDArray[np.float64], y_ns: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Weighted least squares with Huber's weights; the polynomial (lowest power first) and its slope's sigma at 0."""
+    powers = np.vander(x_s, degree + 1, increasing=True)
+    use = weight
+    for _ in range(3):
+        normal = powers.T @ (powers * use[:, None])
+        poly: NDArray[np.float64] = np.asarray(np.linalg.solve(normal, powers.T @ (use * y_ns)), np.float64)
+        residual = y_ns - powers @ poly
+        scale = _TO_SIGMA * float(np.median(np.abs(residual))) + 1e-3
+        use = weight * np.minimum(1.0, _HUBER * scale / np.maximum(np.abs(residual), 1e-9))
+    spare = max(1.0, float(use.sum()) - degree - 1)
+    variance = float((use * residual * residual).sum()) / spare
+    return poly, math.sqrt(max(0.0, variance * float(np.linalg.inv(normal)[1, 1])))
+
+
+def _near_the_median_line(
+    x_s: NDArray[np.float64], y_ns: NDArray[np.float64], half_ns: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which pairs do not lie far from the line of median slope (Theil 1950, Sen 1968); all of fewer than five."""
+    count = len(x_s)
+    if count < 5:
+        return np.ones(count, np.bool_)
+    later, earlier = np.tril_indices(count, -1)
+    slope = float(np.median((y_ns[later] - y_ns[earlier]) / (x_s[later] - x_s[earlier])))
+    residual = y_ns - slope * x_s
+    away = np.abs(residual - np.median(residual))
+    allowed = _FAR * _TO_SIGMA * float(np.median(away)) + 2.0 * half_ns
+    return np.asarray(away <= allowed + 1.0, np.bool_)

@@ -1,0 +1,158 @@
+"""What ptp4l says, put together from its data sets, and what follows from it for the servo.
+
+Pure but for :class:`Watch`. ptp4l 3.1.1 pushes changes of port state only, so its last Sync is asked for; what changes
+seldom is asked seldom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from agent.clock.core import ServoView
+from agent.clock.management import (
+    CurrentDataSet,
+    DefaultDataSet,
+    Event,
+    ManagementClient,
+    PortDataSet,
+    PortState,
+    TimeFlags,
+    TimePropertiesDataSet,
+    TimeStatusNp,
+)
+from agent.clock.management.errors import Refused, WireError
+from agent.clock.management.values import number_text
+from touchline.config.clock import PtpSection
+from touchline.errors import LinkError
+
+OLD_NS: Final = 2_000_000_000  # an answer older than this is none
+SYNCS_MISSING: Final = 4.0  # sync intervals without a Sync until the master counts as lost
+LEAST_SYNC_NS: Final = 1_500_000_000  # and at the least so long
+_SELDOM_NS: Final = 1_000_000_000
+_NO_FACTS: Final = "ptp4l has not answered yet"
+
+
+@dataclass(frozen=True, slots=True)
+class PtpFacts:
+    """ptp4l's state. ``heard_ns``, ``sync_ns``: CLOCK_MONOTONIC of the last answer and of the last new Sync.
+
+    ``path_delay_ns``, ``offset_ns`` and ``grandmaster`` are ptp4l's own; they are kept while no Sync comes.
+    """
+
+    heard_ns: int
+    sync_ns: int
+    ingress_ns: int
+    offset_ns: int
+    path_delay_ns: float
+    gm_present: bool
+    grandmaster: str
+    own_identity: str
+    port_state: PortState | int
+    sync_interval_s: float
+    ptp_timescale: bool
+    utc_offset_s: int
+
+    @property
+    def port_state_text(self) -> str:
+        """``SLAVE``, ``LISTENING``..."""
+        return number_text(self.port_state)
+
+    @property
+    def timescale(self) -> str:
+        """``PTP`` for TAI, ``ARB`` for a time of the grandmaster's own."""
+        return "PTP" if self.ptp_timescale else "ARB"
+
+
+def servo_view(facts: PtpFacts | None, ptp: PtpSection, now_ns: int, trouble: str = "") -> ServoView:
+    """Return what the core needs to know; pure.
+
+    A follower's port is SLAVE once its servo has locked; with ``free_running`` there is no servo, and it stays
+    UNCALIBRATED. Software stamps carry ptp4l's offset in the pairs themselves, so none is given beside them.
+    """
+    if facts is None or now_ns - facts.heard_ns > OLD_NS:
+        return ServoView(now_ns, False, "", None, trouble or _NO_FACTS)
+    if ptp.role == "grandmaster":
+        serves = facts.port_state is PortState.MASTER
+        why_not = "" if serves else f"the port is {facts.port_state_text}, not MASTER"
+        return ServoView(now_ns, serves, facts.own_identity, 0.0 if ptp.hardware else None, why_not)
+    offset_ns = float(facts.offset_ns) if ptp.hardware else None
+    view = ServoView(facts.sync_ns, True, facts.grandmaster, offset_ns)
+    good = {PortState.SLAVE, PortState.UNCALIBRATED} if ptp.free_running else {PortState.SLAVE}
+    if facts.port_state not in good:
+        return replace(view, follows=False, why_not=f"the port is {facts.port_state_text}, not SLAVE")
+    if not facts.gm_present:
+        return replace(view, follows=False, why_not="no grandmaster")
+    if now_ns - facts.sync_ns > max(LEAST_SYNC_NS, SYNCS_MISSING * facts.sync_interval_s * 1e9):
+        age_s = (now_ns - facts.sync_ns) * 1e-9
+        return replace(view, follows=False, why_not=f"no Sync for {age_s:.1f} s")
+    return view
+
+
+class Watch:
+    """Asks ptp4l. ``trouble``: why there is no answer, "" when there is; ``facts``: the newest ones, None before."""
+
+    def __init__(self, ptp: PtpSection, domain: int, folder: Path) -> None:
+        self.facts: PtpFacts | None = None
+        self.trouble = _NO_FACTS
+        self.client = ManagementClient(
+            Path(ptp.uds_path), timeout_s=0.5, domain=domain, transport_specific="auto", folder=folder
+        )
+        self._seldom: tuple[DefaultDataSet, TimePropertiesDataSet, CurrentDataSet] | None = None
+        self._seldom_ns = 0
+        self._subscribed = False
+
+    def open(self) -> None:
+        """Make the socket."""
+        self.client.open()
+
+    def close(self) -> None:
+        """Remove it."""
+        self.client.close()
+
+    def hear(self) -> bool:
+        """Whether ptp4l pushed a change of its port's state since the last call; never waits."""
+        if not self._subscribed:
+            return False
+        try:
+            return bool(self.client.poll(0.0))
+        except (LinkError, WireError):
+            return False  # the next look finds out
+
+    def look(self, now_ns: int) -> PtpFacts | None:
+        """Ask; the new facts, or None when ptp4l does not answer (then :attr:`trouble` says why)."""
+        try:
+            if not self._subscribed:
+                self.client.subscribe({Event.PORT_STATE})
+                self._subscribed = True
+            self.facts = self._ask(now_ns)
+        except (LinkError, WireError, Refused) as error:
+            self.trouble, self._subscribed, self._seldom = str(error), False, None
+            return None
+        self.trouble = ""
+        return self.facts
+
+    def _ask(self, now_ns: int) -> PtpFacts:
+        client, last = self.client, self.facts
+        status, port = client.get(TimeStatusNp), client.get(PortDataSet)
+        if self._seldom is None or now_ns - self._seldom_ns > _SELDOM_NS:
+            own, scale = client.get(DefaultDataSet), client.get(TimePropertiesDataSet)
+            self._seldom, self._seldom_ns = (own, scale, client.get(CurrentDataSet)), now_ns
+        own, scale, current = self._seldom
+        fresh = status.ingress_time_ns > 0 and (last is None or status.ingress_time_ns != last.ingress_ns)
+        known = status.gm_present or last is None
+        return PtpFacts(
+            heard_ns=now_ns,
+            sync_ns=now_ns if fresh or last is None else last.sync_ns,
+            ingress_ns=status.ingress_time_ns,
+            offset_ns=status.master_offset_ns,
+            path_delay_ns=current.mean_path_delay_ns,
+            gm_present=status.gm_present,
+            grandmaster=str(status.gm_identity) if known or last is None else last.grandmaster,
+            own_identity=str(own.clock_identity),
+            port_state=port.port_state,
+            sync_interval_s=2.0**port.log_sync_interval,
+            ptp_timescale=bool(scale.flags & TimeFlags.PTP_TIMESCALE),
+            utc_offset_s=scale.current_utc_offset_s,
+        )

@@ -1,0 +1,123 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.clock.fit import MAX_PAIRS, MIN_TOLD, Model, PairFit
+from agent.clock.mapping import Pair
+
+START_NS = 1_800_000_000_000_000_000
+
+
+def pair(at_s: float, rate_ppb: float = 0.0, *, off_ns: float = 0.0, bend_ppb_per_s: float = 0.0) -> Pair:
+    rise_ns = rate_ppb * at_s + 0.5 * bend_ppb_per_s * at_s * at_s + off_ns
+    base_ns = round(at_s * 1e9)
+    return Pair(base_ns, START_NS + base_ns + round(rise_ns), 0.0)
+
+
+def fitted(count: int, **how: float) -> PairFit:
+    fit = PairFit()
+    for at_s in range(count):
+        fit.add(pair(float(at_s), **how))
+    return fit
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-20_000.0, 20_000.0), st.integers(12, 60))
+def test_a_straight_line_is_found_to_the_rounding(rate_ppb: float, count: int):
+    fit = fitted(count, rate_ppb=rate_ppb)
+    line = fit.line(1.0)
+    assert line.rate_ppb == pytest.approx(rate_ppb, abs=1.0)
+    assert line.ptp_ns == pytest.approx(pair(count - 1.0, rate_ppb).ptp_ns, abs=1.5)
+    assert fit.rms_ns < 2.0
+    assert len(fit) == min(count, MAX_PAIRS)
+
+
+def test_it_is_not_ready_before_it_has_foretold_enough():
+    fit = PairFit()
+    assert not fit.ready
+    ready_with = 0
+    for at_s in range(20):
+        fit.add(pair(float(at_s)))
+        if fit.ready:
+            ready_with = len(fit)
+            break
+    assert ready_with == 3 + MIN_TOLD
+
+
+def test_a_bent_rate_is_followed_by_a_parabola_and_noise_by_a_long_line():
+    assert fitted(80, rate_ppb=5_000.0, bend_ppb_per_s=30.0).model.degree == 2
+    random = np.random.default_rng(1)
+    fit = PairFit()
+    for at_s in range(200):
+        fit.add(pair(float(at_s), 5_000.0, off_ns=random.normal(0.0, 20.0)))
+    assert fit.model == Model(1, 32)
+    assert fit.slope_sigma_ppb == pytest.approx(20.0 / math.sqrt(32**3 / 12), rel=0.5)
+
+
+def test_the_error_is_that_of_the_predictions():
+    random = np.random.default_rng(2)
+    fit, errors = PairFit(), []
+    for at_s in range(400):
+        one = pair(float(at_s), -3_000.0, off_ns=random.normal(0.0, 50.0))
+        foretold = fit.error_of(one)
+        if foretold is not None and at_s > 336:
+            errors.append(foretold)
+        fit.add(one)
+    assert fit.rms_ns == pytest.approx(math.sqrt(np.mean(np.square(errors))) * (1 + 4 / 64), rel=0.25)
+
+
+def test_few_predictions_widen_the_error():
+    young, old = fitted(10), fitted(100)
+    random = np.random.default_rng(3)
+    for fit in (young, old):
+        assert fit.rms_ns >= 0.0
+    noisy = PairFit()
+    for at_s in range(9):
+        noisy.add(pair(float(at_s), off_ns=random.normal(0.0, 20.0)))
+    assert noisy.ready
+    assert not noisy.settled
+
+
+@pytest.mark.parametrize("place", [0, 1, 3, 5])
+def test_a_wild_pair_at_the_start_does_not_tilt_the_line(place: int):
+    fit = PairFit()
+    for at_s in range(8):
+        fit.add(pair(float(at_s), 100.0, off_ns=1e6 if at_s == place else 0.0))
+    error_ns = fit.error_of(pair(8.0, 100.0))
+    assert error_ns is not None
+    assert abs(error_ns) < 100.0
+
+
+def test_a_wide_bracket_says_less():
+    fit = PairFit()
+    for at_s in range(40):
+        wide = at_s % 4 == 0
+        one = pair(float(at_s), off_ns=3_000.0 if wide else 0.0)
+        fit.add(Pair(one.base_ns, one.ptp_ns, 5_000.0 if wide else 50.0))
+    error_ns = fit.error_of(pair(40.0))
+    assert error_ns is not None
+    assert abs(error_ns) < 60.0
+
+
+def test_an_older_pair_is_refused():
+    fit = fitted(5)
+    with pytest.raises(ValueError, match="not newer"):
+        fit.add(pair(4.0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.01, 30.0), st.floats(-1e7, 1e7), st.floats(0.0, 1e5)), min_size=3, max_size=60))
+def test_it_never_fails_and_never_says_nothing_finite(steps: list[tuple[float, float, float]]):
+    fit, at_s = PairFit(), 0.0
+    for gap_s, off_ns, half_ns in steps:
+        at_s += gap_s
+        one = pair(at_s, off_ns=off_ns)
+        fit.add(Pair(one.base_ns, one.ptp_ns, half_ns))
+        if fit.ready:
+            line = fit.line(1.0)
+            assert math.isfinite(line.rate_ppb)
+            assert math.isfinite(fit.rms_ns)
+            assert math.isfinite(fit.slope_sigma_ppb)
