@@ -14,8 +14,13 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.camera.registry import open_camera
+from agent.clock.linuxptp.profile import settings_of as ptp_settings_of
+from agent.clock.management import ManagementClient, PortDataSet, TimeStatusNp
+from agent.clock.management.values import number_text
+from agent.clock.open import open_clock
 from agent.detect.build import DEFAULT_MODEL
 from agent.detect.onnx_engine import OnnxEngine
+from agent.parent.clock import duration_text
 from agent.rings import make_ring
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
@@ -23,7 +28,7 @@ from touchline.config import CameraSection, NodeConfig
 from touchline.errors import ResourceError, TouchlineError
 from touchline.mqtt import make_client, settings_of
 from touchline.mqtt_errors import CertificateExpired, LinkLost
-from touchline.timeline import SystemClock, monotonic_ns, utc_s
+from touchline.timeline import monotonic_ns, utc_s
 from touchline.units import format_bytes
 
 _ANSWER_S: Final = 5.0
@@ -49,8 +54,9 @@ def check_node(config: NodeConfig, *, connect: bool = False) -> Iterator[Finding
 
     ``connect``: also ask the broker whether it lets this node in.
     """
+    yield _judge("clock", partial(_clock, config))
     for camera in config.camera:
-        yield _judge(f"camera {camera.number}: source", partial(_source, camera))
+        yield _judge(f"camera {camera.number}: source", partial(_source, config, camera))
         yield _judge(f"camera {camera.number}: calibration", partial(_calibration, camera))
         yield _judge(f"camera {camera.number}: ring", partial(_ring, config, camera))
     yield _judge("detector", partial(_model, config))
@@ -67,8 +73,31 @@ def _judge(what: str, check: Callable[[], str]) -> Finding:
         return Finding(what, error.message, error.hint, error.exit_code)
 
 
-def _source(section: CameraSection) -> str:
-    camera = open_camera(section, SystemClock())
+def _clock(config: NodeConfig) -> str:
+    clock = config.clock
+    kept = "published with a flag" if clock.on_unlocked == "flag" else "not published"
+    what = f"limit {duration_text(clock.bound_limit_ns)}, unlocked stamps are {kept}"
+    if clock.source == "system":
+        return f"system, {what}; it never locks"
+    return f"ptp on {clock.ptp.interface}, {what}; ptp4l at {clock.ptp.uds_path} answers: {_ptp4l(config)}"
+
+
+def _ptp4l(config: NodeConfig) -> str:
+    """What ptp4l says of itself; raises LinkError when nobody answers at its socket."""
+    ptp, folder = config.clock.ptp, config.node.run_dir
+    with ManagementClient(
+        Path(ptp.uds_path),
+        domain=ptp_settings_of(ptp).domain,
+        transport_specific="auto",
+        folder=folder if os.access(folder, os.W_OK | os.X_OK) else None,
+    ) as client:
+        port, status = client.get(PortDataSet), client.get(TimeStatusNp)
+    master = f"grandmaster {status.gm_identity}" if status.gm_present else "no grandmaster"
+    return f"port {number_text(port.port_state)}, {master}"
+
+
+def _source(config: NodeConfig, section: CameraSection) -> str:
+    camera = open_camera(section, open_clock(config))
     try:
         camera.open()
         info = camera.info()

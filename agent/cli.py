@@ -103,11 +103,11 @@ def status_text(document: dict[str, Any]) -> str:
     """The status document for a person."""
     lines = [f"node {document['node']}: {document['state']} {document['reason']}".rstrip()]
     lines += [f"  camera {camera}: {fps:.1f} frames/s" for camera, fps in document["fps"].items()]
-    frames, clock = document["frames"], document["clock"]
+    frames = document["frames"]
     lines.append(f"  frames {frames['captured']} captured, {frames['processed']} processed")
     lines.append(f"  records {document['records']}, spool {json.dumps(document['spool'])}")
     lines.append(f"  dropped {json.dumps(document['dropped'])}")
-    lines.append(f"  clock {clock['state']}, bound {clock['bound_ns'] / 1e3:.1f} us, epoch {clock['epoch']}")
+    lines.append(f"  clock {_clock_text(document['clock'])}")
     lines.append(f"  {'stage':<18} {'p50 ms':>9} {'p99 ms':>9} {'max ms':>9}")
     for stage, one in document["stages_ms"].items():
         lines.append(f"  {stage:<18} {one['p50']:>9.2f} {one['p99']:>9.2f} {one['max']:>9.2f}")
@@ -115,3 +115,12 @@ def status_text(document: dict[str, Any]) -> str:
         failure = f", last failure: {child['last_failure']}" if child["last_failure"] else ""
         lines.append(f"  {name}: pid {child['pid']}, {child['restarts']} restarts{failure}")
     return "\n".join(lines)
+
+
+def _clock_text(clock: dict[str, Any]) -> str:
+    text = f"{clock['state']}, bound {clock['bound_ns'] / 1e3:.1f} us, epoch {clock['epoch']}"
+    if isinstance(clock.get("limit_ns"), int):
+        text += f", limit {clock['limit_ns'] / 1e3:g} us"
+    for name in ("source", "grandmaster", "trouble"):
+        text += f", {name} {clock[name]}" if clock.get(name) else ""
+    return text

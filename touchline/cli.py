@@ -16,6 +16,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "agent": ("agent.cli:agent", "The resident agent: run it, check its configuration, ask its state."),
     "aggregator": ("aggregator.cli:aggregator", "The rack side: receive, store and show records."),
     "calibrate": ("calibration.cli:calibrate", "Camera calibration: pixels to metres."),
+    "clock": ("agent.clock.cli:clock", "The node's time: how wrong it may be, its history drawn, linuxptp's setup."),
     "completion": ("touchline.completion:completion", "Print the completion script for bash, zsh or fish."),
     "demo": ("hil.demo.cli:demo", "The whole chain on this machine: cameras to dots on a pitch."),
     "detect": ("agent.detect.cli:detect", "Look at a detector on your own footage."),
@@ -38,6 +39,7 @@ def touchline() -> None:
       touchline detect match.mp4 --out boxes.csv --overlay look.mp4
       touchline calibrate camera --landmarks left.xml --out left.json
       touchline agent check --config node.toml
+      touchline clock status --config node.toml --watch
       touchline record spec
 
     Exit codes: 0 done, 2 wrong usage, 3 configuration, 4 input data, 5 machine resource, 6 network or broker,

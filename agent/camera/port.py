@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 from touchline.errors import HardwareError
-from touchline.timeline import Stamp
+from touchline.timeline import Stamp, Timebase
 
 
 class PixelFormat(str, Enum):
@@ -32,7 +32,7 @@ class CameraInfo:
     """What a camera delivers. ``camera`` is its number across the site, ``rate_hz`` its nominal rate.
 
     ``follows_readers``: frames come as fast as the readers take them and none may be passed over (a file played
-    ``fast``); a real camera never waits.
+    ``fast``); a real camera never waits. ``timebase``: the clock of this machine that its frames are stamped with.
     """
 
     camera: int
@@ -42,6 +42,7 @@ class CameraInfo:
     rate_hz: float
     source: str
     follows_readers: bool = False
+    timebase: Timebase = Timebase.MONOTONIC
 
     @property
     def frame_bytes(self) -> int:

@@ -129,6 +129,7 @@ class ClockCore:
             self._offsets.append(view.offset_ns)
             if abs(view.offset_ns) > self.policy.servo_ns:
                 self._lose_lock()
+                self._note_a_step(view.offset_ns)
 
     def sample(self, sample: Table[Timebase, Pair], view: ServoView) -> None:
         """Take the pairs of one moment, one for each timebase, under the servo's newest word."""
@@ -138,7 +139,7 @@ class ClockCore:
         if not self._trusted(view):
             self.ignored += 1
             self._next, self._suspects, self._returned = None, [], 0
-            self._note_a_step(sample)
+            self._note_a_step(self._off(sample))
             self._lose_lock()
         elif self._now is None:
             self._begin(sample, view.grandmaster, "")
@@ -253,14 +254,13 @@ class ClockCore:
             return error_ns if abs(error_ns) > allowed_ns else None
         return None
 
-    def _note_a_step(self, sample: Table[Timebase, Pair]) -> None:
-        """A hardware clock that jumps while nobody steers it: said at once, and an epoch once it is back."""
-        if self._now is None or self._stepped or not self.mappings:
+    def _note_a_step(self, off_ns: float | None) -> None:
+        """A hardware clock that jumps, by a pair or by the servo's own word: said at once, an epoch once it is back."""
+        if off_ns is None or self._stepped or not self.mappings:
             return
-        off_ns = self._off(sample)
-        if off_ns is not None and abs(off_ns) > max(self.policy.limit_ns, 10 * self.policy.servo_ns):
+        if abs(off_ns) > max(self.policy.limit_ns, 10 * self.policy.servo_ns):
             self._stepped = True
-            self._say("error", "clock_step", f"the hardware clock is {off_ns:+,.0f} ns off and its servo is not locked")
+            self._say("error", "clock_step", f"the hardware clock stepped: it is {off_ns:+,.0f} ns off")
 
     def _lay(self, timeline: _Timeline) -> None:
         policy = self.policy

@@ -22,7 +22,8 @@ class ChildHandle:
 
     ``report`` holds the last report of the present life; ``carried`` the counters of earlier lives, so that a total
     never goes back. ``last_failure`` says how the last failed life ended, ``failed_ns`` when. ``restart_ns``: when
-    the next life begins; None when none is due. ``finished``: its job is done and no life follows.
+    the next life begins; None when none is due. ``finished``: its job is done and no life follows. ``was_ready``: one
+    of its lives has begun its job. ``events``: what it has to say to the rack; who takes them empties the list.
     """
 
     spec: ChildSpec
@@ -39,6 +40,8 @@ class ChildHandle:
     failed_ns: int = 0
     restart_ns: int | None = None
     finished: bool = False
+    was_ready: bool = False
+    events: list[dict[str, str]] = field(default_factory=list)
     lives: int = 0
     told_go: bool = False
     _words: str = ""
@@ -81,9 +84,11 @@ class ChildHandle:
     def _take(self, message: dict[str, Any]) -> None:
         kind = message.pop("type")
         if kind == "ready":
-            self.ready, self.facts = True, message
+            self.ready, self.was_ready, self.facts = True, True, message
         elif kind == "report":
             self.report = message
+        elif kind == "events":
+            self.events += message["events"]
         elif kind == "failed":
             self._words = " — ".join(part for part in (message["message"], message["hint"]) if part)
 

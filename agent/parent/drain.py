@@ -1,5 +1,7 @@
 """How the agent ends: captures close their rings, inferences work them off, the publisher empties its spool.
 
+The clock goes with the last of the inferences: until then somebody asks it, and the publisher does not.
+
 Each role has its share of ``process.drain_s``; who overruns it is killed alone, so that a stuck camera does not cost
 the publisher its time. What the publisher cannot send stays in the spool for the next start.
 """
@@ -14,7 +16,7 @@ from agent.parent.children import ChildHandle
 from agent.processes.spec import Role
 
 _LOG: Final = logging.getLogger("agent")
-_SHARES: Final = {Role.CAPTURE: 0.3, Role.INFERENCE: 0.7, Role.PUBLISHER: 1.0}
+_SHARES: Final = {Role.CAPTURE: 0.3, Role.INFERENCE: 0.7, Role.CLOCK: 0.9, Role.PUBLISHER: 1.0}
 _PUBLISHER_SENDS: Final = 0.9  # of the time; the rest is for its goodbye and its last report
 
 
@@ -41,6 +43,7 @@ class Drain:
         if Role.CAPTURE not in roles:
             self._tell(Role.INFERENCE, {"type": "stop"})
         if not roles & {Role.CAPTURE, Role.INFERENCE}:
+            self._tell(Role.CLOCK, {"type": "stop"})
             deadline_ns = self._begin_ns + int(_PUBLISHER_SENDS * self._drain_ns)
             self._tell(Role.PUBLISHER, {"type": "stop", "deadline_ns": deadline_ns, "reason": self.reason})
         return bool(running)

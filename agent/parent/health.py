@@ -30,7 +30,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class NodeView:
-    """Everything that is known about the node at one moment."""
+    """Everything that is known about the node at one moment; ``clock_says``: see :class:`.clock.ClockView`."""
 
     name: str
     pid: int
@@ -42,6 +42,7 @@ class NodeView:
     children: Sequence[ChildHandle]
     ledgers: Mapping[int, RingLedger]
     rates: Mapping[int, float]
+    clock_says: Mapping[str, Any] = field(default_factory=dict)
 
     def drops(self) -> dict[str, int]:
         """Every loss by its reason. Frames come from the rings' own ledgers, which survive any process."""
@@ -112,7 +113,8 @@ class NodeView:
     def clock_document(self) -> dict[str, Any]:
         """The clock document: topic ``clock``."""
         clock = self.clock
-        return {"state": clock.state.value, "bound_ns": clock.bound_ns, "epoch": clock.epoch, "ptp_ns": clock.ptp_ns}
+        now = {"state": clock.state.value, "bound_ns": clock.bound_ns, "epoch": clock.epoch, "ptp_ns": clock.ptp_ns}
+        return {**now, **{name: value for name, value in self.clock_says.items() if name not in now}}
 
 
 def _child_document(child: ChildHandle) -> dict[str, Any]:

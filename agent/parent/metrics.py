@@ -12,12 +12,21 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from agent.parent.health import NodeView
 from agent.processes.child import TRACKER
 from touchline.errors import ResourceError
+from touchline.timeline import ClockState
 
 _RECORDS = {
     "records": "handed to the publisher",
     "queued": "spooled",
     "sent": "sent to the broker, repeats included",
     "acknowledged": "acknowledged by the broker",
+}
+
+
+_CLOCK = {
+    "limit_ns": "bound beyond which the clock is unlocked, ns",
+    "offset_ns": "ptp4l's last offset from its master, ns",
+    "path_delay_ns": "ptp4l's delay of the path to its master, ns",
+    "residual_ns": "rms error of the prediction of the last pairs of clocks, ns",
 }
 
 
@@ -35,6 +44,7 @@ class NodeCollector:
         yield from _stage_families(view)
         yield from _counter_families(view)
         yield from _gauge_families(view)
+        yield from _clock_families(view)
 
 
 def _stage_families(view: NodeView) -> Iterator[Metric]:
@@ -86,8 +96,22 @@ def _gauge_families(view: NodeView) -> Iterator[Metric]:
             if reader.lives:
                 lag.add_metric([str(camera), str(place)], reader.lag)
     yield from (rate, lag)
-    yield GaugeMetricFamily("touchline_clock_bound_ns", "bound of the clock's error, ns", value=view.clock.bound_ns)
     yield GaugeMetricFamily("touchline_up", "1 while the agent runs", value=1 if view.state == "running" else 0)
+
+
+def _clock_families(view: NodeView) -> Iterator[Metric]:
+    """What is not known has no line: a reading that there is none of is not 0."""
+    clock = view.clock
+    yield GaugeMetricFamily("touchline_clock_bound_ns", "bound of the clock's error, ns", value=clock.bound_ns)
+    yield GaugeMetricFamily("touchline_clock_epoch", "grows with each step and each new master", value=clock.epoch)
+    state = GaugeMetricFamily("touchline_clock_state", "1 for the state that the clock is in", labels=["state"])
+    for one in ClockState:
+        state.add_metric([one.value], 1 if one is clock.state else 0)
+    yield state
+    for name, words in _CLOCK.items():
+        value = view.clock_says.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield GaugeMetricFamily(f"touchline_clock_{name}", words, value=value)
 
 
 def serve_metrics(bind: str, port: int, view: Callable[[], NodeView | None]) -> WSGIServer:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.parent.children import ChildHandle
+from agent.parent.clock import ClockView, NodeClock
 from agent.parent.drain import Drain
 from agent.parent.health import NodeView, Rates
 from agent.parent.metrics import serve_metrics
@@ -26,13 +27,14 @@ from agent.rings import make_ring
 from agent.supervise import FINAL_EXITS, Flow, RestartBudget, Verdict
 from touchline.config import NodeConfig
 from touchline.notify import notify, watchdog_interval_s
-from touchline.timeline import SystemClock, monotonic_ns, new_boot_id
+from touchline.timeline import Timebase, monotonic_ns, new_boot_id
 
 _LOG: Final = logging.getLogger("agent")
 _TICK_S: Final = 0.1
 _LOOK_EVERY_NS: Final = 500_000_000
 _RECENT_NS: Final = 60_000_000_000  # a failure is part of the state's reason for so long
 _LINK_BUFFER_BYTES: Final = 4 << 20
+_LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class Agent:
@@ -40,7 +42,8 @@ class Agent:
 
     def __init__(self, config: NodeConfig, config_path: Path) -> None:
         self.config, self._path = config, config_path
-        self._clock = SystemClock()
+        self._clock = NodeClock(config)
+        self._clock_lost = ""  # why the clock process is given up
         self._rings: dict[int, Ring] = {}
         self._children: list[ChildHandle] = []
         self._given_up: dict[int, int] = {}  # camera index -> exit code
@@ -85,6 +88,8 @@ class Agent:
         receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LINK_BUFFER_BYTES)
         self._sockets += [receiving, sending]
+        if self.config.clock.source == "ptp":
+            self._add(Role.CLOCK, None, None)
         self._add(Role.PUBLISHER, None, receiving)
         for index in self._rings:
             self._add(Role.INFERENCE, index, sending)
@@ -135,6 +140,7 @@ class Agent:
                 self._on_exit(key.data)
             else:
                 key.data.hear()
+                self._pass_on(key.data)
         now_ns = monotonic_ns()
         if self._drain is None:
             self._start_what_is_due(now_ns)
@@ -160,6 +166,7 @@ class Agent:
         self._selector.unregister(child.pidfd)
         now_ns = monotonic_ns()
         code = child.reap(now_ns)
+        self._pass_on(child)
         if self._drain is not None:
             return
         verdict = child.budget.judge(code, now_ns)
@@ -172,12 +179,17 @@ class Agent:
             child.finished = True
             if child.spec.role is Role.PUBLISHER:
                 self._end("the publisher ended without being told", 1)
+            elif child.spec.role is Role.CLOCK:
+                self._lose_clock(child, "the clock process ended without being told", 1)
             self._end_if_no_camera_is_left()
 
     def _give_up(self, child: ChildHandle, code: int) -> None:
         """A mistake at the start, or a publisher that cannot live, ends the node; later a camera is lost alone."""
         limit = "" if code in FINAL_EXITS else f" after {child.budget.limit} restarts"
         reason = f"{child.name} failed{limit}: {child.last_failure}"
+        if child.spec.role is Role.CLOCK:
+            self._lose_clock(child, reason, code)
+            return
         if child.spec.camera is None or not self._was_running:
             self._end(reason, code)
             return
@@ -187,6 +199,14 @@ class Agent:
             if other.spec.camera == child.spec.camera:
                 other.tell({"type": "stop"})
         self._end_if_no_camera_is_left(reason)
+
+    def _lose_clock(self, child: ChildHandle, reason: str, code: int) -> None:
+        """Stamps hold over and end unlocked: the node goes on, unless it must not publish such or is set up wrongly."""
+        if self.config.clock.on_unlocked == "required" or (code in FINAL_EXITS and not child.was_ready):
+            self._end(reason, code)
+            return
+        self._clock_lost = reason
+        self._tell_event("error", "clock_lost", f"{reason}; stamps hold over and end unlocked")
 
     def _end_if_no_camera_is_left(self, reason: str = "every camera reached its end") -> None:
         finished = {child.spec.camera for child in self._role(Role.CAPTURE) if child.finished}
@@ -216,7 +236,8 @@ class Agent:
             self._looked_ns = now_ns
             for camera, ledger in ledgers.items():
                 self._rates.look(camera, ledger.committed, now_ns)
-            self._look(ledgers, *self._state(now_ns))
+            clock = self._clock.look(self._timebases())
+            self._look(ledgers, clock, *self._state(now_ns, clock.trouble))
 
     def _ledgers(self) -> dict[int, RingLedger]:
         """The books of every ring, by camera number."""
@@ -227,22 +248,30 @@ class Agent:
         done = {child.spec.camera for child in self._role(Role.CAPTURE) if child.finished} | set(self._given_up)
         return {camera.number for index, camera in enumerate(self.config.camera) if index not in done}
 
-    def _state(self, now_ns: int) -> tuple[str, str]:
+    def _state(self, now_ns: int, clock_trouble: str) -> tuple[str, str]:
         if self._drain is not None:
             return "stopping", self._drain.reason
         if not self._was_running:
-            return "starting", ""
+            return "starting", clock_trouble
         troubles = [f"no frames from camera {camera}" for camera in self._landed.stalled(now_ns)]
         troubles += [f"inference of camera {camera} takes no frames" for camera in self._taken.stalled(now_ns)]
         troubles += [f"camera {self.config.camera[index].number} is given up" for index in self._given_up]
+        troubles += [self._clock_lost] if self._clock_lost else []
+        noted = [clock_trouble] if clock_trouble else []
+        if self.config.clock.on_unlocked == "required":
+            troubles, noted = [*troubles, *noted], []
         recent = [
             f"{child.name}: {child.last_failure}"
             for child in self._children
             if child.last_failure and now_ns - child.failed_ns < _RECENT_NS
         ]
-        return "degraded" if troubles else "running", "; ".join([*troubles, *recent])
+        return "degraded" if troubles else "running", "; ".join([*troubles, *noted, *recent])
 
-    def _look(self, ledgers: dict[int, RingLedger], state: str, reason: str) -> None:
+    def _timebases(self) -> set[Timebase]:
+        """The clocks that the cameras stamp with, as far as they have said."""
+        return {Timebase(child.facts["timebase"]) for child in self._role(Role.CAPTURE) if "timebase" in child.facts}
+
+    def _look(self, ledgers: dict[int, RingLedger], clock: ClockView, state: str, reason: str) -> None:
         """Make a new view and tell it to everybody."""
         publishers = self._role(Role.PUBLISHER)
         self._view = view = NodeView(
@@ -252,7 +281,8 @@ class Agent:
             boot_id=publishers[0].spec.boot_id if publishers else "",
             state=state,
             reason=reason,
-            clock=self._clock.now(),
+            clock=clock.stamp,
+            clock_says=clock.says,
             children=self._children,
             ledgers=ledgers,
             rates=dict(self._rates.fps),
@@ -261,9 +291,15 @@ class Agent:
             publisher.tell({"type": "documents", "health": view.document(), "clock": view.clock_document()})
         write_status(self.config, view)
 
+    def _pass_on(self, child: ChildHandle) -> None:
+        """The events of a child are the node's."""
+        events, child.events = child.events, []
+        for event in events:
+            self._tell_event(event["severity"], event["code"], event["text"])
+
     def _tell_event(self, severity: str, code: str, text: str) -> None:
         """Log an event and publish it."""
-        _LOG.log(logging.ERROR if severity == "error" else logging.WARNING, "%s", text)
+        _LOG.log(_LEVELS[severity], "%s", text)
         event = {"ptp_ns": self._clock.now().ptp_ns, "severity": severity, "code": code, "text": text}
         for publisher in self._role(Role.PUBLISHER):
             publisher.tell({"type": "event", "event": event})
@@ -281,7 +317,8 @@ class Agent:
                 child.kill()
                 child.reap(monotonic_ns())
         ledgers = self._ledgers()
-        self._look(ledgers, "stopped", self._drain.reason if self._drain else "a fault of the agent itself")
+        clock = self._clock.look(self._timebases())
+        self._look(ledgers, clock, "stopped", self._drain.reason if self._drain else "a fault of the agent itself")
         for ring in self._rings.values():
             ring.close()
         signal.set_wakeup_fd(-1)

@@ -16,8 +16,8 @@ JOBS: Final = {
     Role.CAPTURE: ("agent.processes.capture", "run_capture"),
     Role.INFERENCE: ("agent.processes.inference", "run_inference"),
     Role.PUBLISHER: ("agent.processes.publisher", "run_publisher"),
+    Role.CLOCK: ("agent.processes.clock", "run_clock"),
 }
-
 
 _MAX_WORDS: Final = 2000
 

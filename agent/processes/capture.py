@@ -6,10 +6,11 @@ from typing import Final
 
 from agent.camera.port import Camera, Frame, FrameTimeout
 from agent.camera.registry import open_camera
+from agent.clock.open import open_clock
 from agent.processes.child import Child
 from agent.ring import RingWriter
 from touchline.errors import HardwareError
-from touchline.timeline import SystemClock, monotonic_ns, sleep_until
+from touchline.timeline import Clock, monotonic_ns, sleep_until
 
 READ_TIMEOUT_S: Final = 0.2  # how soon a stop is heard
 SILENCE_S: Final = 5.0  # a camera silent for so long, or for three of its periods, is broken
@@ -22,14 +23,15 @@ def run_capture(child: Child) -> None:
     Only then is the ring closed in good order; after an error it stays as a dead writer leaves it, so that the reader
     waits for the next life of this process.
     """
-    clock = SystemClock()
+    clock = open_clock(child.config)
     camera = open_camera(child.camera, clock)
     writer = RingWriter(child.ring())
     try:
         camera.open()
         child.wait_for_go()
         camera.start()
-        child.ready(source=camera.info().source, rate_hz=camera.info().rate_hz)
+        info = camera.info()
+        child.ready(source=info.source, rate_hz=info.rate_hz, timebase=info.timebase.value)
         _Landing(child, camera, writer, clock).run()
         writer.close()
     finally:
@@ -40,7 +42,7 @@ def run_capture(child: Child) -> None:
 class _Landing:
     """One life of a capture."""
 
-    def __init__(self, child: Child, camera: Camera, writer: RingWriter, clock: SystemClock) -> None:
+    def __init__(self, child: Child, camera: Camera, writer: RingWriter, clock: Clock) -> None:
         self._child, self._camera, self._writer, self._clock = child, camera, writer, clock
         self._info = camera.info()
         self._expected: int | None = None
@@ -74,11 +76,19 @@ class _Landing:
         dropped = self._outage(frame) if self._expected is None else max(0, frame.sequence - self._expected)
         self._expected = frame.sequence + 1
         self._writer.commit(frame.sequence, frame.stamp, dropped)
-        self._child.took("land", (self._clock.now().ptp_ns - frame.stamp.ptp_ns) / 1e6)
+        now = self._clock.now()
+        if now.epoch == frame.stamp.epoch:
+            self._child.took("land", (now.ptp_ns - frame.stamp.ptp_ns) / 1e6)
 
     def _outage(self, frame: Frame) -> int:
-        """Frames missed between the last life's newest frame and this life's first, from time and rate."""
-        last_ns = self._writer.last_stamp_ns()
-        if last_ns is None or self._info.follows_readers:
+        """Frames missed between the last life's newest frame and this life's first, from time and rate.
+
+        Where the clock began a new epoch in between, by when the two landed.
+        """
+        last = self._writer.last_landed()
+        if last is None or self._info.follows_readers:
             return 0
-        return max(0, round((frame.stamp.ptp_ns - last_ns) * self._info.rate_hz / 1e9) - 1)
+        stamp, landed_ns = last
+        same = stamp.epoch == frame.stamp.epoch
+        missing_ns = frame.stamp.ptp_ns - stamp.ptp_ns if same else self._heard_ns - landed_ns
+        return max(0, round(missing_ns * self._info.rate_hz / 1e9) - 1)

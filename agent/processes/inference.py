@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from agent.camera.port import PixelFormat, frame_bytes
 from agent.camera.registry import open_camera
+from agent.clock.open import open_clock
 from agent.detect.build import open_detector
 from agent.detect.detector import Detector
 from agent.detect.pixels import to_rgb
@@ -24,9 +25,10 @@ from agent.track.tracker import Tracker
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
 from touchline.config import CameraSection, TrackSection
-from touchline.timeline import Clock, SystemClock, monotonic_ns
+from touchline.timeline import ClockState, Stamp, monotonic_ns
 
 _WAIT_S: Final = 0.1
+_MOVED_NS: Final = 20_000_000  # more than frames land early or late by
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Pipeline:
     track: TrackSection
     clock_bound_limit_ns: int
     _rgb: NDArray[np.uint8] | None = None
+    _last: tuple[Stamp, int] | None = None
 
     @property
     def pixel_format(self) -> PixelFormat:
@@ -58,10 +61,19 @@ class Pipeline:
 
     def follow(self, detections: Detections, frame: RingFrame) -> tuple[NDArray[np.void], int]:
         """Detections to records: ground position, tracking, packing; also how many tracks were not finite."""
+        self._begin_anew_where_time_moved(frame.stamp, frame.landed_monotonic_ns)
         located = locate(detections, self.ground, sigma_px=self.track.sigma_px, sigma_share=self.track.sigma_share)
         tracks = self.tracker.update(frame.stamp.ptp_ns / 1e9, located)
         context = FrameContext(self.camera.number, frame.sequence, frame.stamp, self.clock_bound_limit_ns)
         return records_of(tracks, context)
+
+    def _begin_anew_where_time_moved(self, stamp: Stamp, landed_ns: int) -> None:
+        """Between two epochs time may have moved by anything; the tracker bears what is no more than landing jitter."""
+        last, self._last = self._last, (stamp, landed_ns)
+        if last is not None and last[0].epoch != stamp.epoch:
+            moved_ns = (stamp.ptp_ns - last[0].ptp_ns) - (landed_ns - last[1])
+            if abs(moved_ns) > _MOVED_NS:
+                self.tracker.reset()
 
 
 def build_pipeline(child: Child) -> Pipeline:
@@ -83,7 +95,7 @@ def build_pipeline(child: Child) -> Pipeline:
         tracker=Tracker(config.track),
         ground=view_of(calibration, camera),
         track=config.track,
-        clock_bound_limit_ns=int(config.clock.bound_limit_us * 1000),
+        clock_bound_limit_ns=config.clock.bound_limit_ns,
     )
 
 
@@ -110,7 +122,8 @@ class _Work:
 
     def __init__(self, child: Child, pipeline: Pipeline, link: socket.socket) -> None:
         self._child, self._pipeline, self._link = child, pipeline, link
-        self._clock: Clock = SystemClock()
+        self._clock = open_clock(child.config)
+        self._locked_only = child.config.clock.on_unlocked == "required"
         follows = open_camera(child.camera, self._clock).info().follows_readers
         self._max_lag_ns = 0 if follows else int(child.config.detect.max_lag_ms * 1e6)
         self._lagging = False
@@ -123,10 +136,15 @@ class _Work:
             return not gone.orderly  # a dead writer is followed by the next life of the capture
         if frame is None:
             return not self._child.stopping
-        lag_ns = self._clock.now().ptp_ns - frame.stamp.ptp_ns
-        self._lagging = bool(self._max_lag_ns) and lag_ns > self._max_lag_ns
+        self._lagging = bool(self._max_lag_ns) and self._age_ns(frame) > self._max_lag_ns
         self._handle(frame)
         return True
+
+    def _age_ns(self, frame: RingFrame) -> int:
+        """Time since the exposure began; since the frame landed where the clock has begun another epoch meanwhile."""
+        now = self._clock.now()
+        same = now.epoch == frame.stamp.epoch
+        return now.ptp_ns - frame.stamp.ptp_ns if same else monotonic_ns() - frame.landed_monotonic_ns
 
     def _handle(self, frame: RingFrame) -> None:
         child, pipeline = self._child, self._pipeline
@@ -147,9 +165,11 @@ class _Work:
         tracked = asdict(pipeline.tracker.counters)
         child.counters["dropped_frames_refused"] = tracked.pop("frames_refused")
         child.counters.update({f"{TRACKER}{name}": total for name, total in tracked.items()})
-        if len(records):
+        if self._locked_only and frame.stamp.state is ClockState.UNLOCKED:
+            child.count("dropped_clock_unlocked", len(records))
+        elif len(records):
             self._send(records)
-        child.took("exposure_to_link", (self._clock.now().ptp_ns - frame.stamp.ptp_ns) / 1e6)
+        child.took("exposure_to_link", self._age_ns(frame) / 1e6)
 
     def _send(self, records: NDArray[np.void]) -> None:
         try:

@@ -13,11 +13,12 @@ class Role(str, Enum):
     CAPTURE = "capture"
     INFERENCE = "inference"
     PUBLISHER = "publisher"
+    CLOCK = "clock"
 
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """A child's orders. ``camera`` is the index into ``[[camera]]``; the publisher has none.
+    """A child's orders. ``camera`` is the index into ``[[camera]]``; publisher and clock have none.
 
     ``link_fd``: end of the record link (SOCK_SEQPACKET; one message is one frame's records). ``ring``: the text form
     of :class:`agent.ring.RingFds`.

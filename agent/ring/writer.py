@@ -114,13 +114,14 @@ class RingWriter:
         """Frames committed since the ring was made, by every writer."""
         return self._index
 
-    def last_stamp_ns(self) -> int | None:
-        """Exposure (PTP ns) of the newest committed frame, of whichever writer; None in an empty ring."""
+    def last_landed(self) -> tuple[Stamp, int] | None:
+        """Exposure and landing (CLOCK_MONOTONIC, ns) of the newest committed frame of any writer; None when empty."""
         if self._index == 0:
             return None
         slot = (self._index - 1) % self._slots
         at = self._meta_base + slot * layout.SLOT_META_BYTES + layout.META_OFFSET
-        return int(layout.META.unpack_from(self._control, at)[1])
+        _, ptp_ns, bound_ns, landed_ns, _, epoch, state = layout.META.unpack_from(self._control, at)
+        return Stamp(ptp_ns, bound_ns, epoch, layout.STATES[state]), landed_ns
 
     def backlog(self) -> int:
         """Return how many committed frames the slowest attached reader still has before it; 0 when none is attached.

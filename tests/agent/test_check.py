@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hil.rack.pki import LocalCa
+from tests.agent.clock.management.fake_ptp4l import FakePtp4l
 from tests.agent.node import NAME, Node
 from tests.agent.publish.rack import Rack
 
@@ -69,3 +71,32 @@ def test_every_broken_part_is_named_not_only_the_first(rack: Rack, tmp_path: Pat
         "camera 1: calibration",
         "detector",
     ]
+
+
+PTP = '[clock]\nsource = "ptp"\non_unlocked = "required"\n[clock.ptp]\nuds_path = "{socket}"\n[ring]'
+
+
+def test_the_system_clock_is_shown_with_its_limit(rack: Rack, tmp_path: Path):
+    _, findings = check(Node(tmp_path / "node", rack.broker.port, rack.ca.client(NAME)))
+    assert findings["clock"]["detail"] == "system, limit 2 s, unlocked stamps are published with a flag; it never locks"
+
+
+def test_ptp_is_shown_with_what_ptp4l_says(rack: Rack, tmp_path: Path):
+    node = Node(tmp_path / "node", rack.broker.port, rack.ca.client(NAME))
+    node.edit("[ring]", PTP.format(socket=tmp_path / "ptp4l"))
+    with FakePtp4l(tmp_path / "ptp4l"):
+        code, findings = check(node)
+    assert code == 0
+    told = str(findings["clock"]["detail"])
+    assert told.startswith("ptp on eth0, limit 1 us, unlocked stamps are not published; ptp4l at ")
+    assert re.search(r"answers: port [A-Z]+, (no grandmaster|grandmaster [0-9a-f.]+)$", told)
+
+
+def test_a_ptp4l_that_is_not_there_ends_with_6(rack: Rack, tmp_path: Path):
+    node = Node(tmp_path / "node", rack.broker.port, rack.ca.client(NAME))
+    node.edit("[ring]", PTP.format(socket=tmp_path / "ptp4l"))
+    code, findings = check(node)
+    assert code == 6
+    assert "no ptp4l answers" in str(findings["clock"]["detail"])
+    assert "start ptp4l" in str(findings["clock"]["fix"])
+    assert not (node.folder / "run").exists(), "it changes nothing"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from prometheus_client import CollectorRegistry, generate_latest
 
+from agent.cli import status_text
 from agent.parent.children import ChildHandle
 from agent.parent.health import NodeView, Rates
 from agent.parent.metrics import NodeCollector
@@ -61,6 +65,42 @@ def test_the_document_is_complete():
     assert set(document["children"]) == {"capture0", "inference0", "inference1", "publisher"}
 
 
+SAYS = {"state": "locked", "source": "ptp", "limit_ns": 1000, "offset_ns": -7, "path_delay_ns": None, "trouble": ""}
+
+
+def test_the_clock_document_is_what_the_clock_process_says_with_the_present_stamp():
+    bare = view().clock_document()
+    assert bare == {"state": "unlocked", "bound_ns": 500, "epoch": 0, "ptp_ns": 10**18}
+    assert replace(view(), clock_says=SAYS).clock_document() == {**SAYS, **bare}
+
+
+def test_metrics_of_the_clock_show_what_is_known():
+    page = metrics(lambda: replace(view(), clock_says=SAYS))
+    for line in (
+        "touchline_clock_bound_ns 500.0",
+        "touchline_clock_epoch 0.0",
+        "touchline_clock_limit_ns 1000.0",
+        "touchline_clock_offset_ns -7.0",
+        'touchline_clock_state{state="unlocked"} 1.0',
+        'touchline_clock_state{state="locked"} 0.0',
+        'touchline_clock_state{state="holdover"} 0.0',
+    ):
+        assert line in page
+    assert "touchline_clock_path_delay_ns" not in page, "no reading is not 0"
+    assert "touchline_clock_residual_ns" not in page
+    assert "touchline_clock_offset_ns" not in metrics(view)
+
+
+def test_a_person_sees_the_clock():
+    words = {"frames": {"captured": 1, "processed": 1}, "records": 0, "spool": {}, "dropped": {}, "stages_ms": {}}
+    document = {"node": "n", "state": "degraded", "reason": "r", "fps": {}, "children": {}, **words}
+    clock = {"state": "holdover", "bound_ns": 900, "epoch": 2, "ptp_ns": 1}
+    assert "  clock holdover, bound 0.9 us, epoch 2\n" in status_text({**document, "clock": clock})
+    more = {**clock, "source": "ptp", "limit_ns": 1000, "grandmaster": "0011", "trouble": "no ptp4l answers"}
+    line = "clock holdover, bound 0.9 us, epoch 2, limit 1 us, source ptp, grandmaster 0011, trouble no ptp4l answers"
+    assert line in status_text({**document, "clock": more})
+
+
 def test_rates_need_two_looks():
     rates = Rates()
     rates.look(1, 100, 0)
@@ -69,10 +109,14 @@ def test_rates_need_two_looks():
     assert rates.fps == {1: 25.0}
 
 
-def test_metrics_show_each_process():
+def metrics(of: Callable[[], NodeView | None]) -> str:
     registry = CollectorRegistry()
-    registry.register(NodeCollector(view))
-    page = generate_latest(registry).decode()
+    registry.register(NodeCollector(of))
+    return generate_latest(registry).decode()
+
+
+def test_metrics_show_each_process():
+    page = metrics(view)
     for line in (
         'touchline_stage_ms{process="inference1",quantile="p50",stage="infer"} 4.0',
         'touchline_frames_total{what="captured"} 10.0',
@@ -86,9 +130,7 @@ def test_metrics_show_each_process():
 
 
 def test_metrics_before_the_first_view_are_empty():
-    registry = CollectorRegistry()
-    registry.register(NodeCollector(lambda: None))
-    assert b"touchline" not in generate_latest(registry)
+    assert "touchline" not in metrics(lambda: None)
 
 
 def test_a_childs_orders_survive_the_command_line():

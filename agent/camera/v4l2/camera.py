@@ -11,6 +11,7 @@ from typing import Final
 from agent.camera.port import CameraInfo, Frame, FrameTimeout, PixelFormat
 from agent.camera.registry import read_options
 from agent.camera.v4l2 import uapi
+from agent.camera.v4l2.clocks import CameraClock, timebase_of
 from agent.camera.v4l2.controls import set_controls
 from agent.camera.v4l2.device import (
     POLL_BROKEN,
@@ -29,15 +30,13 @@ from agent.camera.v4l2.options import V4l2Options
 from agent.camera.v4l2.pixels import LandingPass, checked_region
 from agent.camera.v4l2.queue import BufferQueue, Taken
 from agent.camera.v4l2.requests import VIDIOC_DQEVENT, VIDIOC_SUBSCRIBE_EVENT
-from agent.camera.v4l2.stamps import Exposure, RateMeter, exposure, implausible, unwrap
+from agent.camera.v4l2.stamps import RateMeter, exposure, implausible, unwrap
 from touchline.config import CameraSection
 from touchline.errors import ConfigError, HardwareError, ResourceError
-from touchline.timeline import Clock, monotonic_ns
+from touchline.timeline import Clock, Stamp, Timebase, monotonic_ns
 
 _LOG: Final = logging.getLogger(__name__)
 _RATE_DEVIATION: Final = 0.05  # a sensor mode that runs at half the rate is far beyond, a crystal's error far within
-_LYING_DRIVERS: Final = ("tegra",)  # vi5: says monotonic, end of frame; stamps start of frame with the TSC
-
 _NUMBER_MASK: Final = 0xFFFF_FFFF  # the driver counts in 32 bits
 
 
@@ -68,6 +67,7 @@ class V4l2Camera:
         self._queue: BufferQueue | None = None
         self._agreed: Agreement | None = None
         self._pass: LandingPass | None = None
+        self._stamping: CameraClock | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -106,11 +106,8 @@ class V4l2Camera:
                 f"{name} ({capability.card}) is not a capture device with streaming",
                 hint="numbers move when a driver is loaded again: name it under /dev/v4l/by-path, or by bus: or card:",
             )
-        if options.clock == "auto" and any(liar in capability.driver for liar in _LYING_DRIVERS):
-            raise ConfigError(
-                f"{name}: driver {capability.driver} stamps frames with the TSC but says CLOCK_MONOTONIC",
-                hint='these stamps cannot be mapped yet; clock = "monotonic" only where they were measured to be that',
-            )
+        timebase = timebase_of(options.clock, capability.driver)
+        self._stamping = CameraClock(self._clock, timebase, self._monotonic, name)
         self._agreed = agree(
             device, capability.buffer_type, self._target, size=self._sensor_px, rate_hz=section.rate_hz, name=name
         )
@@ -121,7 +118,8 @@ class V4l2Camera:
         self._pass = LandingPass(layout, region, view, self._target, msb_aligned=msb)
         set_controls(device, options.controls, name)
         self._queue = self._claim(device, capability.buffer_type, len(layout.strides), name)
-        self._check_stamps(self._queue.flags, name)
+        if options.clock == "auto" and timebase is Timebase.MONOTONIC:
+            _check_stamps(self._queue.flags, name)
         ask(device, VIDIOC_SUBSCRIBE_EVENT, uapi.v4l2_event_subscription(type=uapi.V4L2_EVENT_SOURCE_CHANGE))
 
     def _claim(self, device: Device, buffer_type: int, planes: int, name: str) -> BufferQueue:
@@ -133,14 +131,6 @@ class V4l2Camera:
             raise ResourceError(
                 f"{name}: no memory for {self._options.buffers} buffers", hint="ask for fewer, or raise cma="
             ) from error
-
-    def _check_stamps(self, flags: int, name: str) -> None:
-        clock = flags & uapi.V4L2_BUF_FLAG_TIMESTAMP_MASK
-        if self._options.clock == "auto" and clock != uapi.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC:
-            raise ConfigError(
-                f"{name}: its driver does not say which clock stamps the frames (flags {flags:#x})",
-                hint='use a driver with monotonic stamps; clock = "monotonic" where they are but it does not say so',
-            )
 
     def start(self) -> None:
         """Begin to stream; numbering follows the driver's, which begins anew."""
@@ -158,13 +148,13 @@ class V4l2Camera:
         while True:
             taken = self._await(queue, deadline_ns)
             try:
-                exposed = self._judge(taken)
-                if exposed is not None:
+                stamp = self._judge(taken)
+                if stamp is not None:
                     landing_pass.land(taken.planes, landing)
             finally:
                 self._give(queue, taken.index)
-            if exposed is not None and self._sequence is not None:
-                return Frame(self._sequence, exposed.on(self._clock.at(exposed.start_ns)))
+            if stamp is not None and self._sequence is not None:
+                return Frame(self._sequence, stamp)
             if self._monotonic() >= deadline_ns:
                 raise self._silence()
 
@@ -206,7 +196,7 @@ class V4l2Camera:
         except OSError as error:
             raise went_away(self._section.number, self._path, error, "queue") from error
 
-    def _judge(self, taken: Taken) -> Exposure | None:
+    def _judge(self, taken: Taken) -> Stamp | None:
         """Take note of a buffer; None when its picture or stamp is not to be used."""
         assert self._agreed is not None
         number = self._section.number
@@ -239,27 +229,33 @@ class V4l2Camera:
         if self._repeated == 1:
             _LOG.warning("%sthe driver gave number %d twice; the second frame counts as lost", words, sequence)
 
-    def _believed(self, taken: Taken, sequence: int) -> Exposure | None:
-        number, now_ns, period_ns = self._section.number, self._monotonic(), round(1e9 / self.info().rate_hz)
-        exposed = exposure(taken.stamp_ns, of_end=self._of_end(taken.flags), period_ns=period_ns, now_ns=now_ns)
+    def _believed(self, taken: Taken, sequence: int) -> Stamp | None:
+        number, period_ns, clock = self._section.number, round(1e9 / self.info().rate_hz), self._stamping
+        assert clock is not None
+        exposed = exposure(taken.stamp_ns, of_end=self._of_end(taken.flags), period_ns=period_ns, tick_ns=clock.tick_ns)
         buffers = self._opened().count  # a driver may give more than were asked for
-        why = implausible(exposed.start_ns, self._start_ns, now_ns=now_ns, period_ns=period_ns, buffers=buffers)
+        placed, start_ns = clock.place(exposed.start_ns), exposed.start_ns
+        why = implausible(start_ns, self._start_ns, late_ns=placed.late_ns, period_ns=period_ns, buffers=buffers)
         if why:
             self._unbelievable += 1
             if self._unbelievable > buffers + 1:
                 raise HardwareError(
                     f"camera {number}: {self._path}: wrapped timestamp: frame {sequence}: {why}",
-                    hint="the driver's clock is not CLOCK_MONOTONIC, or it jumped",
+                    hint=f"the driver's clock is not {clock.timebase.value.upper()}, or it jumped",
                 )
             if self._unbelievable == 1:
                 _LOG.warning("camera %d: frame %d is lost, its stamp cannot be true: %s", number, sequence, why)
             return None
-        self._unbelievable, self._start_ns = 0, exposed.start_ns
-        if self._meter.add(sequence, exposed.start_ns):
+        self._unbelievable, self._start_ns = 0, start_ns
+        if self._meter.add(sequence, start_ns):
             self._compare_rate()
-        return exposed
+        if placed.stamp is None:
+            return clock.arrived(period_ns=period_ns, buffers=buffers)
+        return exposed.delivered(placed.late_ns).on(placed.stamp)
 
     def _of_end(self, flags: int) -> bool:
+        if self._options.timestamp == "auto" and self.info().timebase is Timebase.TSC:
+            return False  # start of frame, whatever the flags say
         if self._options.timestamp == "auto":
             return flags & uapi.V4L2_BUF_FLAG_TSTAMP_SRC_MASK != uapi.V4L2_BUF_FLAG_TSTAMP_SRC_SOE
         return self._options.timestamp == "end"
@@ -298,6 +294,7 @@ class V4l2Camera:
             pixel_format=self._target,
             rate_hz=rate_hz,
             source=f"v4l2 {self._path}{f' ({self._card})' if self._card else ''}{code}",
+            timebase=Timebase.MONOTONIC if self._stamping is None else self._stamping.timebase,
         )
 
     def close(self) -> None:
@@ -313,6 +310,14 @@ class V4l2Camera:
         if self._queue is None:
             raise RuntimeError("the camera is not open")
         return self._queue
+
+
+def _check_stamps(flags: int, name: str) -> None:
+    if flags & uapi.V4L2_BUF_FLAG_TIMESTAMP_MASK != uapi.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC:
+        raise ConfigError(
+            f"{name}: its driver does not say which clock stamps the frames (flags {flags:#x})",
+            hint='use a driver with monotonic stamps; clock = "monotonic" where they are but it does not say so',
+        )
 
 
 def _sensor_size(section: CameraSection, options: V4l2Options) -> tuple[int, int]:

@@ -27,8 +27,9 @@ class V4l2Options(Section):
     timestamp: Literal["auto", "start", "end"] = Field(
         default="auto", description="what the driver stamps: start of exposure or end of frame; auto: as it says"
     )
-    clock: Literal["auto", "monotonic"] = Field(
-        default="auto", description="the stamps' clock; auto: as the driver says, but drivers known to lie are refused"
+    clock: Literal["auto", "monotonic", "monotonic_raw", "tsc"] = Field(
+        default="auto",
+        description="the stamps' clock; auto: as the driver says, but tsc for Tegra's, whatever it says",
     )
     raw_alignment: Literal["auto", "lsb", "msb"] = Field(
         default="auto", description="where 10 or 12 bits stand in a 16-bit word; auto: msb on Tegra, else lsb"

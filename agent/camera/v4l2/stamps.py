@@ -2,7 +2,8 @@
 
 Start of exposure is what a stamp means here. A driver that stamps the end of a frame saw an exposure and a read-out
 before it, each between nothing and one period long: the start is taken one period earlier and may be wrong by one
-period either way, which widens the bound. A stamp of the start of exposure is only rounded, to a microsecond.
+period either way, which widens the bound. A stamp of the start of exposure is only cut: to the clock's tick where that
+is a long one, and by the kernel to the microsecond below, so the truth is taken to lie in the middle of the two.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 from touchline.timeline import Stamp
 
 _WRAP: Final = 1 << 32
-_ROUNDING_NS: Final = 1_000  # struct timeval counts microseconds
+_CUT_NS: Final = 1_000  # struct timeval counts microseconds, and the kernel cuts to them (ns_to_timeval)
 _FUTURE_NS: Final = 20_000_000  # drivers that compute stamps from a count run ahead by some timer ticks
 _OLD_NS: Final = 2_000_000_000
 _MEASURED_NS: Final = 1_000_000_000
@@ -30,7 +31,7 @@ def unwrap(previous: int | None, sequence: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """Start of exposure on the monotonic clock; the truth lies within +-``doubt_ns``."""
+    """Start of exposure on the clock that the driver stamps with; the truth lies within +-``doubt_ns``."""
 
     start_ns: int
     doubt_ns: int
@@ -39,27 +40,47 @@ class Exposure:
         """``stamp`` (the clock's word for ``start_ns``) with the doubt added to its bound."""
         return replace(stamp, bound_ns=stamp.bound_ns + self.doubt_ns)
 
-
-def exposure(stamp_ns: int, *, of_end: bool, period_ns: int, now_ns: int) -> Exposure:
-    """Return when the exposure began, from a driver's stamp of its start or of the frame's end."""
-    start_ns = stamp_ns - period_ns if of_end else stamp_ns
-    ahead_ns = max(0, start_ns - now_ns)  # nothing begins after it was delivered: so far off it is at least
-    return Exposure(start_ns, _ROUNDING_NS + (period_ns if of_end else 0) + ahead_ns)
+    def delivered(self, late_ns: int | None) -> Exposure:
+        """Taken ``late_ns`` after its start (None: unknown). Nothing begins after that, so far off it is at least."""
+        return self if late_ns is None or late_ns >= 0 else replace(self, doubt_ns=self.doubt_ns - late_ns)
 
 
-def implausible(start_ns: int, previous_ns: int | None, *, now_ns: int, period_ns: int, buffers: int) -> str:
-    """Say why this start of exposure cannot be true; empty when it can.
+def exposure(stamp_ns: int, *, of_end: bool, period_ns: int, tick_ns: int = 0) -> Exposure:
+    """Return when the exposure began, from a driver's stamp of its start or of the frame's end.
 
-    A frame may wait in every buffer of the queue before it is taken, so old means older than that and 2 s more.
+    ``tick_ns``: the step of the clock that was read; 0 for one that is as fine as its numbers.
     """
-    late_ns = now_ns - start_ns
+    cut_ns = _CUT_NS + tick_ns
+    start_ns = stamp_ns + cut_ns // 2 - (period_ns if of_end else 0)
+    return Exposure(start_ns, cut_ns - cut_ns // 2 + (period_ns if of_end else 0))
+
+
+def arrival(now_ns: int, *, period_ns: int, buffers: int) -> Exposure:
+    """Return when the exposure of a frame delivered now began, where its own stamp says nothing.
+
+    One period ago, if no frame waited before it; how long it may have waited is what :func:`implausible` allows.
+    """
+    return Exposure(now_ns - period_ns, _longest_ns(period_ns, buffers))
+
+
+def implausible(start_ns: int, previous_ns: int | None, *, late_ns: int | None, period_ns: int, buffers: int) -> str:
+    """Say why this start of exposure, delivered ``late_ns`` after it, cannot be true; empty when it can.
+
+    Where the clocks do not tell how late that was (None) only the start of the frame before counts.
+    """
+    late_ns = 0 if late_ns is None else late_ns
     if -late_ns > max(_FUTURE_NS, period_ns):
         return f"it lies {-late_ns / 1e9:.3f} s in the future"
-    if late_ns > _OLD_NS + (buffers + 2) * period_ns:
+    if late_ns > _longest_ns(period_ns, buffers):
         return f"it is {late_ns / 1e9:.3f} s old"
     if previous_ns is not None and start_ns <= previous_ns:
         return f"it goes back by {(previous_ns - start_ns) / 1e6:.3f} ms"
     return ""
+
+
+def _longest_ns(period_ns: int, buffers: int) -> int:
+    """A frame may wait in every buffer of the queue before it is taken, so old means older than that and 2 s more."""
+    return _OLD_NS + (buffers + 2) * period_ns
 
 
 class RateMeter:

@@ -18,7 +18,7 @@ from agent.camera.video import VideoCamera
 from touchline.config import CameraSection
 from touchline.errors import ConfigError, InputError
 from touchline.run import need
-from touchline.timeline import ClockState, Stamp
+from touchline.timeline import ClockState, Stamp, Timebase
 
 
 class FakeClock:
@@ -30,8 +30,9 @@ class FakeClock:
     def now(self) -> Stamp:
         return self.at(self.now_ns)
 
-    def at(self, monotonic_ns: int) -> Stamp:
-        return Stamp(monotonic_ns, 10, 0, ClockState.LOCKED)
+    def at(self, base_ns: int, timebase: Timebase = Timebase.MONOTONIC) -> Stamp:
+        assert timebase is Timebase.MONOTONIC
+        return Stamp(base_ns, 10, 0, ClockState.LOCKED)
 
     def monotonic(self) -> int:
         return self.now_ns

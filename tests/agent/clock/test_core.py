@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.clock.core import OFFSETS, ClockCore, ClockEvent, ClockPolicy, ServoView
-from agent.clock.mapping import Pair
+from agent.clock.mapping import Mapping, Pair
 from touchline.timeline import ClockState, Timebase
 
 START_NS = 1_800_000_000_000_000_000
@@ -36,15 +36,18 @@ class Life:
             if not silent:
                 self.core.sample({Timebase.MONOTONIC: self.pair(off_ns)}, now)
             self.second += 1
-            self.events += self.core.look(None if self.mapping is None else self.mapping.at(self.second * S_NS))
+            self.events += self.core.look(None if not self.mapped else self.mapping.at(self.second * S_NS))
         return self.core.state
 
     @property
-    def mapping(self):
-        return self.core.mappings.get(Timebase.MONOTONIC)
+    def mapped(self) -> bool:
+        return Timebase.MONOTONIC in self.core.mappings
+
+    @property
+    def mapping(self) -> Mapping:
+        return self.core.mappings[Timebase.MONOTONIC]
 
     def ptp_error_ns(self) -> int:
-        assert self.mapping is not None
         base_ns = self.second * S_NS
         return self.mapping.ptp_at(base_ns) - START_NS - base_ns
 
@@ -54,7 +57,7 @@ class Life:
 
 def test_it_locks_and_begins_the_first_epoch():
     life = Life()
-    assert life.mapping is None
+    assert not life.mapped
     assert life.go(40) is ClockState.LOCKED
     assert life.core.epoch == life.mapping.epoch == 1
     assert life.said("clock_locked")
@@ -70,10 +73,10 @@ def test_a_later_life_of_the_process_goes_on_from_the_last_epoch():
 def test_nothing_is_mapped_while_the_servo_is_not_locked():
     life = Life()
     assert life.go(40, LOST) is ClockState.UNLOCKED
-    assert life.mapping is None
+    assert not life.mapped
     assert life.core.ignored == 40
     assert life.go(40, replace(GOOD, offset_ns=201.0)) is ClockState.UNLOCKED
-    assert life.mapping is None
+    assert not life.mapped
 
 
 def test_a_servo_that_lets_go_means_holdover_and_then_unlocked():
@@ -126,6 +129,17 @@ def test_a_hardware_clock_that_is_reset_and_brought_back_is_an_epoch_on_the_same
     assert life.core.state is ClockState.LOCKED
     assert life.core.epoch == 2
     assert abs(life.ptp_error_ns()) < 5
+
+
+def test_a_reset_between_two_pairs_is_known_from_the_servos_word():
+    life = Life()
+    life.go(60)
+    life.core.servo(replace(GOOD, at_ns=life.second * S_NS + 1, offset_ns=5e9))
+    assert life.go(1, silent=True) is ClockState.HOLDOVER
+    life.go(OFFSETS + 2)
+    assert life.core.state is ClockState.LOCKED
+    assert life.core.epoch == 2
+    assert len(life.said("clock_step")) == 1
 
 
 def test_a_step_that_is_taken_back_at_once_is_an_epoch_too():
@@ -225,7 +239,7 @@ def test_epochs_only_grow_and_a_mapping_is_never_taken_away(lives: list[tuple[Se
         life.go(1, view, off_ns)
         assert life.core.epoch >= epoch
         epoch = life.core.epoch
-        assert life.mapping is not None or not mapped
-        mapped = life.mapping is not None
+        assert life.mapped or not mapped
+        mapped = life.mapped
         if mapped and not view.follows:
             assert not life.mapping.locked

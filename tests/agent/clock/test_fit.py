@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.clock.fit import MAX_PAIRS, MIN_TOLD, Model, PairFit
+from agent.clock.fit import MAX_PAIRS, MIN_TOLD, SETTLED, Model, PairFit
 from agent.clock.mapping import Pair
 
 START_NS = 1_800_000_000_000_000_000
@@ -36,9 +36,7 @@ def test_a_straight_line_is_found_to_the_rounding(rate_ppb: float, count: int):
 
 
 def test_it_is_not_ready_before_it_has_foretold_enough():
-    fit = PairFit()
-    assert not fit.ready
-    ready_with = 0
+    fit, ready_with = PairFit(), 0
     for at_s in range(20):
         fit.add(pair(float(at_s)))
         if fit.ready:
@@ -69,16 +67,14 @@ def test_the_error_is_that_of_the_predictions():
     assert fit.rms_ns == pytest.approx(math.sqrt(np.mean(np.square(errors))) * (1 + 4 / 64), rel=0.25)
 
 
-def test_few_predictions_widen_the_error():
-    young, old = fitted(10), fitted(100)
+def test_few_predictions_widen_the_error_and_are_not_settled():
     random = np.random.default_rng(3)
-    for fit in (young, old):
-        assert fit.rms_ns >= 0.0
-    noisy = PairFit()
-    for at_s in range(9):
-        noisy.add(pair(float(at_s), off_ns=random.normal(0.0, 20.0)))
-    assert noisy.ready
-    assert not noisy.settled
+    fit, widened = PairFit(), dict[int, float]()
+    for at_s in range(90):
+        fit.add(pair(float(at_s), off_ns=random.normal(0.0, 20.0)))
+        widened[len(widened)] = fit.rms_ns if fit.ready else math.inf
+        assert fit.settled == (at_s >= 3 + SETTLED - 1)
+    assert widened[8] > 1.3 * np.mean([widened[at_s] for at_s in range(60, 90)]) / 1.2
 
 
 @pytest.mark.parametrize("place", [0, 1, 3, 5])

@@ -11,7 +11,7 @@ from agent.camera.port import Camera, Frame, PixelFormat
 from hil.venue.camera import Trigger, VenueCamera, open_camera
 from touchline.config import CameraSection
 from touchline.errors import ConfigError, HardwareError
-from touchline.timeline import ClockState, Stamp
+from touchline.timeline import ClockState, Stamp, Timebase
 
 PTP_START_NS = 1_790_000_000_123_456_789
 RATE_HZ = 25.0
@@ -29,8 +29,9 @@ class FakeTime:
     def now(self) -> Stamp:
         return self.at(self.mono_ns)
 
-    def at(self, monotonic_ns: int) -> Stamp:
-        return Stamp(monotonic_ns + self.offset_ns, 100, self.epoch, ClockState.LOCKED)
+    def at(self, base_ns: int, timebase: Timebase = Timebase.MONOTONIC) -> Stamp:
+        assert timebase is Timebase.MONOTONIC
+        return Stamp(base_ns + self.offset_ns, 100, self.epoch, ClockState.LOCKED)
 
     def monotonic(self) -> int:
         return self.mono_ns

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.camera.v4l2 import uapi
-from touchline.timeline import ClockState, Stamp
+from touchline.errors import HardwareError
+from touchline.timeline import ClockState, Stamp, Timebase
 
 PADDING = 0xEE
 Painter = Callable[["Driver", int], list[NDArray[np.uint8]]]
@@ -25,16 +26,27 @@ MAP_NAME = "pretended-v4l2"
 
 
 class HandClock:
-    """Monotonic time moved by hand; PTP time is the same number, known to 10 ns."""
+    """Monotonic time moved by hand; PTP time is the same number, known to 10 ns.
+
+    ``other_ns``: how far ahead other clocks are. ``tsc_mapped``: whether anything maps the TSC; its bound is 150 ns.
+    """
 
     def __init__(self) -> None:
         self.now_ns = 100_000_000_000
+        self.other_ns = dict.fromkeys(Timebase, 0)
+        self.tsc_mapped = False
+        self.epoch = self.tsc_epoch = 0
 
     def now(self) -> Stamp:
         return self.at(self.now_ns)
 
-    def at(self, monotonic_ns: int) -> Stamp:
-        return Stamp(monotonic_ns, 10, 0, ClockState.LOCKED)
+    def at(self, base_ns: int, timebase: Timebase = Timebase.MONOTONIC) -> Stamp:
+        ptp_ns = base_ns - self.other_ns[timebase]
+        if timebase is not Timebase.TSC:
+            return Stamp(ptp_ns, 10, self.epoch, ClockState.LOCKED)
+        if not self.tsc_mapped:
+            raise HardwareError("nothing maps the TSC to PTP time yet")
+        return Stamp(ptp_ns, 150, self.tsc_epoch, ClockState.LOCKED)
 
     def monotonic(self) -> int:
         return self.now_ns
@@ -102,6 +114,8 @@ class Driver:
     of_start: bool = False
     stamp_flags: int = uapi.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC
     stamp_delay_ns: int = 0
+    stamp_ahead_ns: int = 0  # of another clock than the monotonic one
+    stamp_tick_ns: int = 1
     first_sequence: int = 0
     lost: set[int] = field(default_factory=set)
     damaged: set[int] = field(default_factory=set)
@@ -172,7 +186,8 @@ class Driver:
         buffer.sequence = (self.first_sequence + self.misnumbered.get(frame, frame)) & 0xFFFFFFFF
         begun_ns = self.start_ns + round(frame * self.period_ns)
         buffer.stamp_ns = begun_ns if self.of_start else self.ready_ns(frame) - self.stamp_delay_ns
-        buffer.stamp_ns += self.stamp_fault_ns.get(frame, 0)
+        buffer.stamp_ns += self.stamp_fault_ns.get(frame, 0) + self.stamp_ahead_ns
+        buffer.stamp_ns -= buffer.stamp_ns % self.stamp_tick_ns
         buffer.flags = self.flags | (uapi.V4L2_BUF_FLAG_ERROR if frame in self.damaged else 0)
         buffer.used = [self.short.get(frame, size) for size in self.sizes()]
         self._fill(buffer, frame)

@@ -20,7 +20,7 @@ from agent.camera.port import FrameTimeout
 from agent.camera.v4l2 import V4l2Camera, open_camera
 from touchline.config import CameraSection
 from touchline.errors import TouchlineError
-from touchline.timeline import ClockState, Stamp, monotonic_ns
+from touchline.timeline import ClockState, Stamp, Timebase, monotonic_ns, tie
 
 READ_TIMEOUT_S = 0.2
 
@@ -31,8 +31,10 @@ class MonotonicClock:
     def now(self) -> Stamp:
         return self.at(monotonic_ns())
 
-    def at(self, monotonic_ns: int) -> Stamp:
-        return Stamp(monotonic_ns, 0, 0, ClockState.UNLOCKED)
+    def at(self, base_ns: int, timebase: Timebase = Timebase.MONOTONIC) -> Stamp:
+        """The TSC is mapped by nothing here: the camera then shows when its frames arrived."""
+        link = tie(timebase, Timebase.MONOTONIC)
+        return Stamp(base_ns + link.difference_ns, link.half_ns, 0, ClockState.UNLOCKED)
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.camera.v4l2.stamps import RateMeter, exposure, implausible, unwrap
+from agent.camera.v4l2.stamps import Exposure, RateMeter, arrival, exposure, implausible, unwrap
 from touchline.timeline import ClockState, Stamp
 
 PERIOD_NS = 8_333_333
@@ -26,28 +26,54 @@ def test_a_number_that_stands_or_goes_back_has_no_meaning(previous, back):
     assert unwrap(previous, (previous - back) % 2**32) is None
 
 
-@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, PERIOD_NS), st.integers(0, 10**7))
-def test_the_true_start_lies_within_the_bound_of_an_end_stamp(read_out, exposed, begun_ns, latency_ns):
+def cut(begun_ns: int, tick_ns: int) -> int:
+    """What comes out of the kernel: the clock's last tick, cut to microseconds."""
+    return begun_ns // tick_ns * tick_ns // 1000 * 1000
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, PERIOD_NS))
+def test_the_true_start_lies_within_the_bound_of_an_end_stamp(read_out, exposed, begun_ns):
     """Whatever exposure and read-out took, each up to a period."""
     end_ns = begun_ns + round(read_out * PERIOD_NS) + round(exposed * PERIOD_NS)
-    stamp_ns = end_ns // 1000 * 1000
-    found = exposure(stamp_ns, of_end=True, period_ns=PERIOD_NS, now_ns=end_ns + latency_ns)
+    found = exposure(cut(end_ns, 1), of_end=True, period_ns=PERIOD_NS)
     assert abs(found.start_ns - begun_ns) <= found.doubt_ns
 
 
-def test_a_start_stamp_is_only_rounded():
-    found = exposure(5_000_000_000, of_end=False, period_ns=PERIOD_NS, now_ns=5_010_000_000)
-    assert (found.start_ns, found.doubt_ns) == (5_000_000_000, 1000)
-    widened = found.on(Stamp(5_000_000_000, 40, 2, ClockState.LOCKED))
-    assert widened == Stamp(5_000_000_000, 1040, 2, ClockState.LOCKED)
+@given(st.integers(0, 2**62), st.sampled_from([0, 32]))
+def test_the_true_start_lies_within_the_bound_of_a_start_stamp(begun_ns, tick_ns):
+    found = exposure(cut(begun_ns, tick_ns or 1), of_end=False, period_ns=PERIOD_NS, tick_ns=tick_ns)
+    assert abs(found.start_ns - begun_ns) <= found.doubt_ns
+
+
+def test_a_start_stamp_is_only_cut_so_the_truth_lies_in_the_middle():
+    found = exposure(5_000_000_000, of_end=False, period_ns=PERIOD_NS)
+    assert (found.start_ns, found.doubt_ns) == (5_000_000_500, 500)
+    widened = found.on(Stamp(5_000_000_500, 40, 2, ClockState.LOCKED))
+    assert widened == Stamp(5_000_000_500, 540, 2, ClockState.LOCKED)
+
+
+def test_half_a_tick_of_the_counter_comes_on_top():
+    assert exposure(5_000_000_000, of_end=False, period_ns=PERIOD_NS, tick_ns=32) == Exposure(5_000_000_516, 516)
 
 
 def test_a_stamp_a_little_ahead_of_its_delivery_is_wrong_by_that_at_least():
-    assert exposure(5_006_000_000, of_end=False, period_ns=PERIOD_NS, now_ns=5_000_000_000).doubt_ns == 6_001_000
+    found = exposure(5_006_000_000, of_end=False, period_ns=PERIOD_NS)
+    assert found.delivered(-6_000_500).doubt_ns == 6_001_000
+    assert found.delivered(0) == found.delivered(10**9) == found.delivered(None) == found
+
+
+@given(st.integers(0, 10**12), st.integers(0, 10), st.integers(2, 32))
+def test_a_frame_without_a_stamp_began_within_the_bound_of_its_arrival(begun_ns, waited, buffers):
+    """Whatever :func:`implausible` would let pass."""
+    now_ns = begun_ns + waited * PERIOD_NS
+    found = arrival(now_ns, period_ns=PERIOD_NS, buffers=buffers)
+    assert found.start_ns == now_ns - PERIOD_NS
+    if implausible(begun_ns, None, late_ns=now_ns - begun_ns, period_ns=PERIOD_NS, buffers=buffers) == "":
+        assert abs(found.start_ns - begun_ns) <= found.doubt_ns
 
 
 def why(start_ns: int, previous_ns: int | None = None, buffers: int = 8) -> str:
-    return implausible(start_ns, previous_ns, now_ns=10**10, period_ns=PERIOD_NS, buffers=buffers)
+    return implausible(start_ns, previous_ns, late_ns=10**10 - start_ns, period_ns=PERIOD_NS, buffers=buffers)
 
 
 def test_stamps_that_cannot_be_true():
@@ -61,9 +87,14 @@ def test_stamps_that_cannot_be_true():
     assert "old" in why(-(2**62))
 
 
+def test_where_nobody_knows_how_late_it_is_only_the_frame_before_counts():
+    assert implausible(5, None, late_ns=None, period_ns=PERIOD_NS, buffers=8) == ""
+    assert "goes back" in implausible(5, 6, late_ns=None, period_ns=PERIOD_NS, buffers=8)
+
+
 def test_a_frame_that_waited_in_a_full_queue_is_believed():
     slow_ns = 10**9
-    assert implausible(0, None, now_ns=9 * 10**9, period_ns=slow_ns, buffers=8) == ""
+    assert implausible(0, None, late_ns=9 * 10**9, period_ns=slow_ns, buffers=8) == ""
 
 
 @given(st.floats(20, 500), st.integers(0, 5))

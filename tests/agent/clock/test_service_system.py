@@ -1,0 +1,212 @@
+"""The clock process's work on a real ptp4l: software stamps, free running, two and three namespaces on one wire.
+
+All of them read the same CLOCK_REALTIME, so the truth is known: PTP time here is that, whatever ptp4l measured.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.clock.core import ClockEvent
+from agent.clock.page import PageClock, read_page
+from agent.clock.service import ClockService
+from tests.agent.clock.ptp_net import PtpNet, ptp_net  # noqa: F401
+from touchline.config import NodeConfig, parse
+from touchline.timeline import ClockState, Timebase, monotonic_ns, sleep_until, tie
+
+pytestmark = pytest.mark.system
+
+CONFIG = """
+[node]
+name = "node-t"
+run_dir = "{run}"
+[clock]
+source = "ptp"
+bound_limit_us = {limit_us}
+[clock.ptp]
+time_stamping = "software"
+free_running = true
+uds_path = "{uds}"
+holdover_wander_ppb_per_s = {wander}
+[[camera]]
+number = 1
+source = "pattern"
+calibration = "none.json"
+[publish]
+spool_dir = "spool"
+[mqtt]
+host = "127.0.0.1"
+ca_file = "ca"
+cert_file = "cert"
+key_file = "key"
+"""
+
+
+class Clocked:
+    """A node on a net, its clock process's work done by hand."""
+
+    def __init__(self, net: PtpNet, node: str, run: Path, *, limit_us: float = 200.0, wander: float = 10.0) -> None:
+        run.mkdir(exist_ok=True)
+        self.run = run
+        text = CONFIG.format(run=run, limit_us=limit_us, uds=net.folder / f"{node}.sock", wander=wander)
+        self.events: list[ClockEvent] = []
+        self.config = parse(text, NodeConfig)
+        self.service = ClockService(self.config, self.events.extend)
+        self.service.open()
+        self.clock = PageClock(run)
+        self.errors: list[tuple[int, int, ClockState]] = []
+
+    def turn(self) -> None:
+        """One turn of the process, and a stamp made from its page as any other process makes it."""
+        sleep_until(self.service.step(monotonic_ns()))
+        stamped_ns = monotonic_ns()
+        stamp = self.clock.at(stamped_ns)
+        if stamp.epoch:
+            truth_ns = stamped_ns + tie(Timebase.MONOTONIC, Timebase.REALTIME).difference_ns
+            self.errors.append((stamp.ptp_ns - truth_ns, stamp.bound_ns, stamp.state))
+
+    def until(self, state: str, within_s: float = 40.0) -> None:
+        """Turn until the page's state is this one."""
+        deadline_ns = monotonic_ns() + int(within_s * 1e9)
+        while self.status.get("state") != state:
+            assert monotonic_ns() < deadline_ns, f"not {state} within {within_s:g} s: {self.status}"
+            self.turn()
+
+    def turns(self, count: int) -> None:
+        """So many turns."""
+        for _ in range(count):
+            self.turn()
+
+    @property
+    def status(self):
+        """What the page says."""
+        page = self.clock.page()
+        return {} if page is None else page.status
+
+    def covered(self) -> float:
+        """Share of stamps within their bound."""
+        return sum(abs(error) <= bound for error, bound, _ in self.errors) / len(self.errors)
+
+    def codes(self) -> list[str]:
+        """Events so far."""
+        return [event.code for event in self.events]
+
+
+@pytest.fixture
+def clocked(ptp_net: Callable[..., PtpNet], tmp_path: Path) -> Iterator[Callable[..., Clocked]]:  # noqa: F811
+    made: list[Clocked] = []
+
+    def make(net: PtpNet, node: str, **how: float) -> Clocked:
+        made.append(Clocked(net, node, tmp_path / f"run{len(made)}", **how))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.service.close()
+
+
+def test_it_locks_to_a_real_master_and_the_truth_lies_within_the_bound(ptp_net, clocked):  # noqa: F811
+    net = ptp_net("gm", "node")
+    net.start_ptp4l("gm")
+    net.start_ptp4l("node", {"slaveOnly": 1})
+    node = clocked(net, "node")
+    node.until("locked")
+    node.turns(40)
+    assert node.covered() >= 0.99
+    status = node.status
+    assert status["grandmaster"] in net.pmc("gm", "GET DEFAULT_DATA_SET")
+    assert status["method"] == "sync"
+    assert status["servo"] == "locked"
+    assert status["timescale"] == "ARB"
+    assert status["counters"]["syncs"] > 40
+    assert status["mappings"]["monotonic"]["state"] == "locked"
+    assert status["bound_ns"] < 200_000
+    assert node.codes() == ["clock_holdover", "clock_locked"]  # a line is used before it has settled
+    assert len((node.run / "clock-history.jsonl").read_text().splitlines()) > 8
+
+
+def test_a_master_that_falls_silent_means_holdover_then_unlocked_and_back(ptp_net, clocked):  # noqa: F811
+    net = ptp_net("gm", "node")
+    net.start_ptp4l("gm")
+    net.start_ptp4l("node", {"slaveOnly": 1})
+    node = clocked(net, "node", wander=10_000.0)
+    node.until("locked")
+    master = node.status["grandmaster"]
+    net.stop("gm")
+    node.until("holdover", 10.0)
+    assert node.status["grandmaster"] == master
+    assert node.status["servo"].startswith("not locked: ")
+    node.until("unlocked")
+    assert node.codes()[-2:] == ["clock_holdover", "clock_unlocked"]
+    net.start_ptp4l("gm")
+    node.until("locked")
+    assert node.covered() >= 0.99
+
+
+def test_another_grandmaster_is_another_epoch(ptp_net, clocked):  # noqa: F811
+    net = ptp_net("gm", "other", "node")
+    net.start_ptp4l("gm")
+    net.start_ptp4l("other")
+    net.start_ptp4l("node", {"slaveOnly": 1})
+    node = clocked(net, "node")
+    node.until("locked")
+    first, epoch = node.status["grandmaster"], node.status["epoch"]
+    net.stop("gm")
+    node.until("holdover", 15.0)
+    node.until("locked")
+    assert node.status["epoch"] == epoch + 1
+    assert node.status["grandmaster"] != first
+    assert "clock_grandmaster" in node.codes()
+    assert any(first in step["text"] for step in node.status["steps"])
+    assert node.covered() >= 0.99
+
+
+@pytest.mark.parametrize("asymmetry_ns", [2_000_000, -2_000_000])
+def test_a_wrong_asymmetry_shifts_the_time_unseen(ptp_net, clocked, asymmetry_ns: int):  # noqa: F811
+    """ptp4l cannot see it, so the bound cannot either: that is what asymmetry_uncertainty_ns is for."""
+    net = ptp_net("gm", "node")
+    net.start_ptp4l("gm")
+    net.start_ptp4l("node", {"slaveOnly": 1, "delayAsymmetry": asymmetry_ns})
+    node = clocked(net, "node")
+    node.until("locked")
+    node.turns(10)
+    error_ns, bound_ns, _state = node.errors[-1]
+    assert error_ns == pytest.approx(asymmetry_ns, abs=200_000)
+    assert bound_ns < 200_000
+
+
+def test_a_ptp4l_that_dies_is_named_and_found_again(ptp_net, clocked):  # noqa: F811
+    net = ptp_net("gm", "node")
+    net.start_ptp4l("gm")
+    running = net.start_ptp4l("node", {"slaveOnly": 1})
+    node = clocked(net, "node")
+    node.until("locked")
+    running.kill()
+    node.until("holdover", 10.0)
+    assert "ptp4l" in node.status["trouble"]
+    net.start_ptp4l("node", {"slaveOnly": 1})
+    node.until("locked")
+    assert node.status["trouble"] == ""
+
+
+def test_a_clock_process_that_dies_leaves_a_time_that_holds_over_and_its_next_life_goes_on(ptp_net, clocked, tmp_path):  # noqa: F811
+    net = ptp_net("gm", "node")
+    net.start_ptp4l("gm")
+    net.start_ptp4l("node", {"slaveOnly": 1})
+    node = clocked(net, "node")
+    node.until("locked")
+    epoch = node.status["epoch"]
+    newest_ns = read_page(node.run).mappings[Timebase.MONOTONIC].newest_ns
+    assert PageClock(node.run).at(newest_ns + 5_000_000_000).state is ClockState.HOLDOVER
+    assert PageClock(node.run).at(newest_ns + 500_000_000_000).state is ClockState.UNLOCKED
+    node.service.close()
+    again = ClockService(node.config, node.events.extend)
+    node.service = again
+    again.open()
+    node.turns(4)
+    assert node.status["state"] == "holdover"
+    assert node.status["epoch"] == epoch
+    node.until("locked")
+    assert node.status["epoch"] == epoch + 1
+    assert node.covered() >= 0.99
