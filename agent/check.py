@@ -18,6 +18,7 @@ from agent.clock.linuxptp.profile import settings_of as ptp_settings_of
 from agent.clock.management import ManagementClient, PortDataSet, TimeStatusNp
 from agent.clock.management.values import number_text
 from agent.clock.open import open_clock
+from agent.clock.service import open_source
 from agent.detect.build import DEFAULT_MODEL
 from agent.detect.onnx_engine import OnnxEngine
 from agent.parent.clock import duration_text
@@ -25,7 +26,7 @@ from agent.rings import make_ring
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
 from touchline.config import CameraSection, NodeConfig
-from touchline.errors import ResourceError, TouchlineError
+from touchline.errors import LinkError, ResourceError, TouchlineError
 from touchline.mqtt import make_client, settings_of
 from touchline.mqtt_errors import CertificateExpired, LinkLost
 from touchline.timeline import monotonic_ns, utc_s
@@ -60,6 +61,8 @@ def check_node(config: NodeConfig, *, connect: bool = False) -> Iterator[Finding
         yield _judge(f"camera {camera.number}: calibration", partial(_calibration, camera))
         yield _judge(f"camera {camera.number}: ring", partial(_ring, config, camera))
     yield _judge("detector", partial(_model, config))
+    if config.clock.source == "ptp":
+        yield _judge("clock pairs", partial(_pairs, config))
     yield _judge("spool", partial(_writable, config.publish.spool_dir, config.publish.spool_max_bytes))
     yield _judge("mqtt", partial(_certificates, config))
     if connect:
@@ -79,7 +82,25 @@ def _clock(config: NodeConfig) -> str:
     what = f"limit {duration_text(clock.bound_limit_ns)}, unlocked stamps are {kept}"
     if clock.source == "system":
         return f"system, {what}; it never locks"
-    return f"ptp on {clock.ptp.interface}, {what}; ptp4l at {clock.ptp.uds_path} answers: {_ptp4l(config)}"
+    try:
+        answer = _ptp4l(config)
+    except LinkError as error:
+        hint = "systemctl status touchline-ptp4l; another socket: [clock.ptp] uds_path"
+        raise LinkError(error.message, hint=hint) from error
+    doubt = clock.ptp.asymmetry_uncertainty_ns
+    doubt_text = (
+        f"doubt of the asymmetry {duration_text(round(doubt))}" if doubt else "asymmetry taken as exactly known"
+    )
+    return f"ptp on {clock.ptp.interface}, {what}; {doubt_text}; ptp4l at {clock.ptp.uds_path} answers: {answer}"
+
+
+def _pairs(config: NodeConfig) -> str:
+    """Open what cross-timestamps come from: PHC, its rights, nvpps."""
+    source = open_source(config)
+    try:
+        return source.describe()
+    finally:
+        source.close()
 
 
 def _ptp4l(config: NodeConfig) -> str:

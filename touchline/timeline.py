@@ -122,6 +122,11 @@ def tie(from_base: Timebase, to_base: Timebase, tries: int = 5) -> Tie:
     return best
 
 
+def asleep_ns() -> int:
+    """How long this machine has been suspended since it booted, ns, to the millisecond: all its clocks stood still."""
+    return round((time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()) / 1e6) * 1_000_000
+
+
 def sleep_until(deadline_monotonic_ns: int) -> None:
     """Sleep until CLOCK_MONOTONIC reaches the deadline; returns at once if it has passed."""
     remaining_ns = deadline_monotonic_ns - time.monotonic_ns()

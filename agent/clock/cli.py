@@ -84,10 +84,10 @@ def status(config_path: Path, watch: bool, check: bool, as_json: bool) -> None:
 @config_option
 @click.option("--out", type=_PATH, help="The SVG to write. Needed, unless --json is there.")
 @click.option(
-    "--seconds", default=600.0, show_default=True, type=click.FloatRange(10, 86_400), help="How far to look back."
+    "--seconds", default=600, show_default=True, type=click.IntRange(10, 86_400), help="How far to look back."
 )
 @json_option
-def plot(config_path: Path, out: Path | None, seconds: float, as_json: bool) -> None:
+def plot(config_path: Path, out: Path | None, seconds: int, as_json: bool) -> None:
     """Draw the clock's last minutes as one SVG.
 
     Offset within bound beside the limit, states, events, epochs, path delay, and gaps where nothing was written. The

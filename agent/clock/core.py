@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -24,6 +25,7 @@ three of them cover more than the 99.7 % of a normal distribution; the simulatio
 
 OFFSETS: Final = 8  # of the servo's last offsets that say how well it holds
 GATE_HALVES: Final = 2.0
+PATIENCE: Final = 40  # pairs of a new timeline; a timebase that is not ready by then is left behind
 RETURNS: Final = 2  # pairs on the old line in a row: the step was taken back
 SUSPECTS: Final = 2  # pairs off the line in a row: no outlier
 _MAX_EVENTS: Final = 64
@@ -54,6 +56,7 @@ class ServoView:
 
     ``follows``: the port is locked to a master, or is itself the grandmaster by configuration. ``offset_ns``: the last
     measured offset of the hardware clock from its master; 0 for a grandmaster, None when pairs carry it themselves.
+    ``path_doubt_ns``: by how much the path's mean delay has changed since the lock: an asymmetry may hide in it.
     """
 
     at_ns: int
@@ -61,6 +64,7 @@ class ServoView:
     grandmaster: str
     offset_ns: float | None
     why_not: str = ""
+    path_doubt_ns: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,13 @@ class _Timeline:
                 del self.fits[timebase]
 
     def ready(self) -> bool:
-        return bool(self.fits) and any(fit.ready for fit in self.fits.values())
+        return any(fit.ready for fit in self.fits.values())
+
+    def replaces(self, known: Iterable[Timebase]) -> bool:
+        """Whether every timebase that was known is ready here; one whose pairs are long overdue is not waited for."""
+        waited = max((fit.taken for fit in self.fits.values()), default=0)
+        missing = [timebase for timebase in known if timebase not in self.fits or not self.fits[timebase].ready]
+        return self.ready() and (not missing or waited >= PATIENCE)
 
 
 class ClockCore:
@@ -109,6 +119,7 @@ class ClockCore:
         self._offsets: deque[float] = deque(maxlen=OFFSETS)
         self._offset_at_ns = 0
         self._carried = False
+        self._path_doubt_ns = 0.0
         self._now: _Timeline | None = None
         self._next: _Timeline | None = None
         self._reason = ""  # why there is a next timeline
@@ -121,6 +132,7 @@ class ClockCore:
     def servo(self, view: ServoView) -> None:
         """Take the servo's word, as often as it comes."""
         self._carried = view.offset_ns is None
+        self._path_doubt_ns = view.path_doubt_ns if view.follows else self._path_doubt_ns
         if not view.follows:
             self._offsets.clear()
             self._lose_lock()
@@ -128,6 +140,7 @@ class ClockCore:
             self._offset_at_ns = view.at_ns
             self._offsets.append(view.offset_ns)
             if abs(view.offset_ns) > self.policy.servo_ns:
+                self._offsets.clear()
                 self._lose_lock()
                 self._note_a_step(view.offset_ns)
 
@@ -227,7 +240,7 @@ class ClockCore:
     def _go_over(self, sample: Table[Timebase, Pair]) -> None:
         """While a next timeline is learnt: is it the old one after all, or is it ready?"""
         assert self._now is not None and self._next is not None
-        if self._stepped and self._off(sample) is None:
+        if self._stepped and self._next.grandmaster == self._now.grandmaster and self._off(sample) is None:
             self._returned += 1
             if self._returned >= RETURNS:
                 self._next = None
@@ -235,7 +248,7 @@ class ClockCore:
             return
         self._returned = 0
         self._next.add(sample)
-        if self._next.ready():
+        if self._next.replaces(self.mappings):
             self._now, self._next, self._stepped = self._next, None, False
             self.epoch += 1
             moved = _moved(self.mappings, self._now)
@@ -275,7 +288,7 @@ class ClockCore:
                 ptp_ns=line.ptp_ns,
                 rate_ppb=line.rate_ppb,
                 newest_ns=line.base_ns,
-                bound_ns=spread_ns + fit.half_ns + policy.extra_ns,
+                bound_ns=spread_ns + fit.half_ns + policy.extra_ns + self._path_doubt_ns,
                 growth=Growth(SIGMAS * fit.slope_sigma_ppb, policy.wander_ppb_per_s),
                 locked=fit.settled and self._servo_settled(),
                 fresh_ns=int(policy.fresh_s * 1e9),

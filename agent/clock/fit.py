@@ -86,9 +86,15 @@ class PairFit:
         self._pairs: deque[Pair] = deque(maxlen=MAX_PAIRS)
         self._judged = [_Judged(model) for model in MODELS]
         self._used = self._judged[0]
+        self._taken = 0
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    @property
+    def taken(self) -> int:
+        """Pairs taken in all its life."""
+        return self._taken
 
     @property
     def ready(self) -> bool:
@@ -139,6 +145,7 @@ class PairFit:
         """Take a pair that is newer than the last. Raises ValueError when it is not."""
         if self._pairs and pair.base_ns <= self.newest.base_ns:
             raise ValueError(f"pair at {pair.base_ns} is not newer than {self.newest.base_ns}")
+        before = [(one.mean_square, one.told) for one in self._judged]
         if self._pairs:
             rise, age_s = self._rise(pair), self._age_s(pair)
             for one in self._judged:
@@ -146,6 +153,9 @@ class PairFit:
                 if foretold is not None:
                     one.judge(rise - foretold)
         self._pairs.append(pair)
+        self._taken += 1
+        if not self.ready and self._forget_wild(before):
+            return
         self._fit_all()
         self._choose()
 
@@ -165,20 +175,32 @@ class PairFit:
         newest = self.newest
         return float((pair.ptp_ns - newest.ptp_ns) - (pair.base_ns - newest.base_ns))
 
-    def _fit_all(self) -> None:
+    def _columns(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Age in s and rise in ns against the newest pair, and half in ns, of all pairs."""
         age_s = np.array([self._age_s(pair) for pair in self._pairs])
         rise_ns = np.array([self._rise(pair) for pair in self._pairs])
-        half_ns = np.array([pair.half_ns for pair in self._pairs])
+        return age_s, rise_ns, np.array([pair.half_ns for pair in self._pairs])
+
+    def _forget_wild(self, before: list[tuple[float, int]]) -> bool:
+        """While learning: leave out a newest pair that is wild; older ones with all that was thought of them."""
+        near = _near_the_median_line(*self._columns())
+        if near.all():
+            return False
+        self._pairs = deque((pair for pair, kept in zip(self._pairs, near, strict=True) if kept), maxlen=MAX_PAIRS)
+        if near[:-1].all():
+            for one, (mean_square, told) in zip(self._judged, before, strict=True):
+                one.mean_square, one.told = mean_square, told
+            return True  # the polynomials of the last pair stand
+        self._judged = [_Judged(model) for model in MODELS]
+        self._used = self._judged[0]
+        self._fit_all()
+        return True
+
+    def _fit_all(self) -> None:
+        age_s, rise_ns, half_ns = self._columns()
         floor = float(half_ns.min())
         weight = (floor**2 + 1.0) / (half_ns**2 + 1.0)  # a wide bracket says less
-        near = _near_the_median_line(age_s, rise_ns, half_ns)
-        if not self.ready and not near.all():  # learning: forget the wild ones and what was thought of them
-            self._pairs = deque((pair for pair, kept in zip(self._pairs, near, strict=True) if kept), maxlen=MAX_PAIRS)
-            self._judged = [_Judged(model) for model in MODELS]
-            self._used = self._judged[0]
-            self._fit_all()
-            return
-        weight = np.where(near, weight, weight * _UNHEARD)
+        weight = np.where(_near_the_median_line(age_s, rise_ns, half_ns), weight, weight * _UNHEARD)
         for one in self._judged:
             part = slice(-one.model.length, None)
             if len(self._pairs) >= one.model.least:

@@ -16,7 +16,17 @@ from typing import Any, Final
 
 from agent.clock.mapping import Mapping, mapping_of
 from touchline.errors import HardwareError, InputError
-from touchline.timeline import ClockState, Stamp, SystemClock, Timebase, clock_id, monotonic_ns, read_clock_ns, tie
+from touchline.timeline import (
+    ClockState,
+    Stamp,
+    SystemClock,
+    Timebase,
+    asleep_ns,
+    clock_id,
+    monotonic_ns,
+    read_clock_ns,
+    tie,
+)
 
 PAGE_FILE: Final = "clock.json"
 MAX_PAGE_BYTES: Final = 64 * 1024
@@ -24,9 +34,10 @@ NO_EPOCH: Final = 0
 """Epoch of stamps that no mapping made; those of mappings begin at 1. The system clock counts its own steps, which mean
 something else, so its number is not passed on."""
 _LOOK_EVERY_NS: Final = 20_000_000
+SLEPT_NS: Final = 1_000_000  # more than two readings of the clocks can be apart
 _VERSION: Final = 1
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_SLEW: Final = 5e-4  # of each other: adjtimex(2) bends CLOCK_REALTIME and CLOCK_MONOTONIC by 500 ppm at most
+_SLEW: Final = 5e-4  # of each other: the frequency of adjtimex(2) bends CLOCK_MONOTONIC by 500 ppm at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,7 @@ def write_page(run_dir: Path, page: Page) -> None:
     document = {
         "version": _VERSION,
         "kernel_boot": _kernel_boot(),
+        "asleep_ns": asleep_ns(),
         "pid": page.pid,
         "written_ns": page.written_ns,
         "mappings": [mapping.document() for mapping in page.mappings.values()],
@@ -91,13 +103,16 @@ def read_page(run_dir: Path) -> Page:
             raise ValueError(f"version {document['version']!r}, this program reads {_VERSION}")
         if document["kernel_boot"] != _kernel_boot():
             raise ValueError("it was written before this machine booted: its clocks started anew")
+        if abs(document["asleep_ns"] - asleep_ns()) > SLEPT_NS:
+            raise ValueError("it was written before this machine was suspended: its clocks stood still")
         mappings = [mapping_of(one) for one in document["mappings"]]
         status = document["status"]
         if not isinstance(status, dict):
             raise ValueError("status is no table")
         return Page(int(document["pid"]), int(document["written_ns"]), {m.timebase: m for m in mappings}, status)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, InputError) as error:
-        why = error.message if isinstance(error, InputError) else repr(error)
+        told = isinstance(error, InputError) or type(error) is ValueError
+        why = str(error.args[0]) if told else f"it is damaged ({error!r})"
         raise InputError(f"{path} is of no use: {why}", hint="restart the agent: it writes a new one") from error
 
 
@@ -124,6 +139,7 @@ class PageClock:
         self._page: Page | None = None
         self._seen: tuple[int, int, int] | None = None
         self._looked_ns = -_LOOK_EVERY_NS
+        self._asleep_ns = 0
 
     def now(self) -> Stamp:
         """Return the present moment."""
@@ -171,7 +187,10 @@ class PageClock:
             try:
                 facts = self._file.stat()
                 seen = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+                if self._seen is not None and abs(asleep_ns() - self._asleep_ns) > SLEPT_NS:
+                    self._page = self._seen = None
                 if seen != self._seen:
+                    self._asleep_ns = asleep_ns()
                     self._page = read_page(self._run_dir)
                     self._seen = seen
             except (OSError, InputError):

@@ -18,7 +18,7 @@ from agent.clock.mapping import Pair
 from agent.clock.nvpps import Nvpps, open_nvpps
 from agent.clock.phc import ROUNDING_NS, Phc, Ticks, driver_of, open_phc, phc_of, ticks_of
 from touchline.errors import ConfigError, HardwareError
-from touchline.timeline import Tie, Timebase, monotonic_ns, tie
+from touchline.timeline import Tie, Timebase, clock_id, read_clock_ns, tie
 
 Sample: TypeAlias = dict[Timebase, Pair]
 TieClocks: TypeAlias = Callable[[Timebase, Timebase], Tie]
@@ -32,6 +32,8 @@ _QUIET: Final = 3  # samples without an event before the other timebases go on a
 _BESIDE_NS: Final = 3_000_000_000  # an event may be 1.5 s old when it is taken
 _FAR_NS: Final = 5_000_000_000
 _ALIKE: Final = 1e-3
+_DRIFT: Final = 2e-4  # TSC against the hardware clock, far beyond any crystal
+_PHC_NOISE_NS: Final = 10_000.0
 
 
 class PairSource(Protocol):
@@ -170,6 +172,14 @@ class NvppsPairs:
         return found
 
     def _same_clock(self, pair: Pair, others: Sample) -> bool:
+        """Whether the event is of our hardware clock: sharply where the kernel ties the TSC too, else roughly."""
+        beside = others.get(Timebase.TSC)
+        if beside is not None:
+            apart_ns = (pair.ptp_ns - pair.base_ns) - (beside.ptp_ns - beside.base_ns)
+            allowed_ns = pair.half_ns + beside.half_ns + _DRIFT * abs(pair.base_ns - beside.base_ns) + _PHC_NOISE_NS
+            if abs(apart_ns) > allowed_ns:
+                self._foreign = f"its PTP clock is {apart_ns:+,.0f} ns off {self._others.phc.path}: another interface's"
+                return False
         far_ns = max((abs(other.ptp_ns - pair.ptp_ns) for other in others.values()), default=0)
         self._foreign = ""
         if far_ns > _BESIDE_NS:
@@ -258,7 +268,11 @@ class SyncPairs:
         self._link = link
         if last is not None and abs(link.difference_ns - last.difference_ns) > link.half_ns + last.half_ns + 1:
             return {}
-        return {Timebase.MONOTONIC: Pair(ingress_ns + link.difference_ns, ingress_ns, link.half_ns + ROUNDING_NS)}
+        raw = self._tie(Timebase.REALTIME, Timebase.MONOTONIC_RAW)
+        return {
+            base: Pair(ingress_ns + one.difference_ns, ingress_ns, one.half_ns + ROUNDING_NS)
+            for base, one in ((Timebase.MONOTONIC_RAW, raw), (Timebase.MONOTONIC, link))
+        }
 
     def _on_clocks(self, ingress_ns: int) -> Sample:
         """The event on each timebase of which two pairs are known."""
@@ -284,10 +298,10 @@ class SystemPairs:
         return "CLOCK_REALTIME, which this grandmaster gives out; no TSC"
 
     def sample(self) -> Sample:
-        """Take a pair of MONOTONIC and REALTIME."""
-        here_ns = monotonic_ns()
-        link = self._tie(Timebase.MONOTONIC, Timebase.REALTIME)
-        return {Timebase.MONOTONIC: Pair(here_ns, here_ns + link.difference_ns, link.half_ns + ROUNDING_NS)}
+        """Take a pair of MONOTONIC_RAW and REALTIME."""
+        raw = Timebase.MONOTONIC_RAW
+        here_ns, link = read_clock_ns(clock_id(raw)), self._tie(raw, Timebase.REALTIME)
+        return {raw: Pair(here_ns, here_ns + link.difference_ns, link.half_ns + ROUNDING_NS)}
 
     def close(self) -> None:
         """Nothing is open."""

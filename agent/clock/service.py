@@ -13,17 +13,18 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, Final
 
+from agent.clock.bend import Bend, monotonic_by_raw
 from agent.clock.core import ClockCore, ClockEvent, ClockPolicy, ServoView
 from agent.clock.fit import PairFit
 from agent.clock.history import HistoryWriter
 from agent.clock.linuxptp.profile import settings_of
-from agent.clock.mapping import Growth, Mapping
-from agent.clock.page import Page, read_page, write_page
+from agent.clock.mapping import Mapping
+from agent.clock.page import SLEPT_NS, Page, read_page, write_page
 from agent.clock.pairs import PairSource, Sample, SyncPairs, SystemPairs, open_pairs
 from agent.clock.watch import PtpFacts, Watch, servo_view
 from touchline.config import NodeConfig
 from touchline.errors import HardwareError, InputError
-from touchline.timeline import ClockState, Stamp, Tie, Timebase, tie
+from touchline.timeline import ClockState, Stamp, Tie, Timebase, asleep_ns, tie
 
 LOOK_NS: Final = 250_000_000  # ptp4l is asked, the page is written
 _HISTORY_NS: Final = 1_000_000_000
@@ -32,6 +33,7 @@ _FRESH_PERIODS: Final = 3.5
 _LEAST_FRESH_S: Final = 3.5
 _STEP_CODES: Final = frozenset({"clock_step", "clock_epoch", "clock_grandmaster"})
 _STEPS: Final = 8
+_BEST: Final = (Timebase.TSC, Timebase.MONOTONIC_RAW, Timebase.MONOTONIC)  # the cameras' timebase first
 _LOG: Final = logging.getLogger("clock")
 
 OpenSource = Callable[[], PairSource]
@@ -57,25 +59,6 @@ def open_source(config: NodeConfig) -> PairSource:
     return open_pairs(ptp.interface, phc=ptp.phc, pairs=ptp.pairs, time_stamping=ptp.time_stamping)
 
 
-def held_by_raw(bent: Mapping, raw: Mapping, now_ns: int, link: Tie) -> Mapping:
-    """Hold MONOTONIC over by way of MONOTONIC_RAW, which nobody bends: NTP may steer the other meanwhile; pure.
-
-    ``now_ns`` is a reading of MONOTONIC, ``link`` what to add to have RAW. The bound is that of the raw mapping, and
-    goes on growing as that one does.
-    """
-    raw_ns = now_ns + link.difference_ns
-    age_s = max(0.0, (raw_ns - raw.newest_ns) * 1e-9)
-    growth = Growth(raw.growth.rate_ppb + raw.growth.wander_ppb_per_s * age_s, raw.growth.wander_ppb_per_s)
-    return replace(
-        bent,
-        base_ns=now_ns,
-        ptp_ns=raw.ptp_at(raw_ns),
-        newest_ns=now_ns,
-        bound_ns=float(raw.bound_at(raw_ns) + link.half_ns),
-        growth=growth,
-    )
-
-
 class ClockService:
     """One life of the clock process. Call :meth:`step` when it wants to be; ``say`` takes the core's events."""
 
@@ -93,7 +76,8 @@ class ClockService:
         self._history = HistoryWriter(self._run_dir)
         self._trouble = ""
         self._steps: deque[dict[str, Any]] = deque(maxlen=_STEPS)
-        self._taken_ns: dict[Timebase, int] = {}
+        self._bend = Bend()
+        self._asleep_ns = asleep_ns()
         self._look_ns = self._sample_ns = self._reopen_ns = self._history_ns = 0
         self._syncs = self._samples = 0
         self._written = True
@@ -119,6 +103,7 @@ class ClockService:
         """Do what is due; CLOCK_MONOTONIC of the next time."""
         if self._watch.hear() or now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
+            self._forget_if_it_slept()
             facts = self._watch.look(now_ns)
             view = servo_view(facts, self._config.clock.ptp, now_ns, self._watch.trouble)
             self._core.servo(view)
@@ -133,6 +118,14 @@ class ClockService:
             return read_page(self._run_dir)
         except InputError:
             return None
+
+    def _forget_if_it_slept(self) -> None:
+        """In a suspended machine the clocks stand still: no line goes through that."""
+        slept_ns = asleep_ns()
+        if abs(slept_ns - self._asleep_ns) > SLEPT_NS:
+            _LOG.warning("this machine slept for %.1f s: the time is learnt anew", (slept_ns - self._asleep_ns) * 1e-9)
+            self._asleep_ns, self._before, self._bend = slept_ns, None, Bend()
+            self._core = ClockCore(self._core.policy, epoch=self._core.epoch)
 
     def _take(self, facts: PtpFacts | None, view: ServoView, now_ns: int) -> None:
         """Pairs, when they are due or a Sync brought one."""
@@ -154,13 +147,13 @@ class ClockService:
             self._lose_source(source, error, now_ns)
             return
         if sample:
-            self._take_sample(sample, view, now_ns)
+            self._take_sample(sample, view)
 
-    def _take_sample(self, sample: Sample, view: ServoView, now_ns: int) -> None:
+    def _take_sample(self, sample: Sample, view: ServoView) -> None:
         self._samples += 1
+        if Timebase.MONOTONIC_RAW in sample:  # MONOTONIC is bent by others: tied to RAW with every page
+            sample = {timebase: pair for timebase, pair in sample.items() if timebase is not Timebase.MONOTONIC}
         self._core.sample(sample, view)
-        for timebase in sample:
-            self._taken_ns[timebase] = now_ns
 
     def _ready_source(self, now_ns: int) -> PairSource | None:
         if self._source is None and now_ns >= self._reopen_ns:
@@ -182,30 +175,29 @@ class ClockService:
     # --- what is said ---
 
     def _mappings(self, now_ns: int) -> dict[Timebase, Mapping]:
-        """This life's; until there is one, those of the life before, which hold over."""
+        """This life's; until there is one, those of the life before, which hold over. MONOTONIC is tied to RAW anew."""
         mappings = dict(self._core.mappings)
         if not mappings and self._before is not None:
             mappings = {base: replace(mapping, locked=False) for base, mapping in self._before.mappings.items()}
-        raw, bent = mappings.get(Timebase.MONOTONIC_RAW), mappings.get(Timebase.MONOTONIC)
-        if raw is not None and bent is not None and not bent.locked:
+        raw = mappings.get(Timebase.MONOTONIC_RAW)
+        if raw is not None:
             link = tie(Timebase.MONOTONIC, Timebase.MONOTONIC_RAW)
-            mappings[Timebase.MONOTONIC] = held_by_raw(bent, raw, now_ns, link)
+            self._bend.add(now_ns, link)
+            mappings[Timebase.MONOTONIC] = monotonic_by_raw(raw, now_ns, link, self._bend)
         return mappings
 
     def _stamp(self, mappings: dict[Timebase, Mapping], now_ns: int) -> Stamp | None:
-        """The present moment as the cameras' timebase has it; the time itself by MONOTONIC where that is mapped."""
+        """The present moment as the cameras' timebase has it."""
         chosen = mappings.get(Timebase.TSC) or mappings.get(Timebase.MONOTONIC)
-        if chosen is None:
-            return None
-        stamp = chosen.at(chosen.newest_ns + self._age_ns(chosen, now_ns))
-        time = mappings.get(Timebase.MONOTONIC)
-        return stamp if time is None else replace(stamp, ptp_ns=time.ptp_at(now_ns))
+        return None if chosen is None else chosen.at(chosen.newest_ns + self._age_ns(chosen, mappings, now_ns))
 
-    def _age_ns(self, mapping: Mapping, now_ns: int) -> int:
-        """Time since the newest pair of a mapping, by our own watch; exact for MONOTONIC."""
-        if mapping.timebase is Timebase.MONOTONIC:
-            return now_ns - mapping.newest_ns
-        return now_ns - self._taken_ns.get(mapping.timebase, 0)
+    @staticmethod
+    def _age_ns(mapping: Mapping, mappings: dict[Timebase, Mapping], now_ns: int) -> int:
+        """Time since the newest pair of a mapping, counted back from the present PTP time."""
+        monotonic = mappings.get(Timebase.MONOTONIC)
+        if monotonic is None:
+            return 0
+        return mapping.base_at(monotonic.ptp_at(now_ns)) - mapping.newest_ns
 
     def _tell(self, view: ServoView, now_ns: int) -> None:
         mappings = self._mappings(now_ns)
@@ -239,7 +231,8 @@ class ClockService:
         self, stamp: Stamp | None, view: ServoView, mappings: dict[Timebase, Mapping], now_ns: int
     ) -> dict[str, Any]:
         facts, core = self._watch.facts, self._core
-        fit = core.fits.get(Timebase.TSC) or core.fits.get(Timebase.MONOTONIC)
+        fit = next((core.fits[base] for base in _BEST if base in core.fits), None)
+        system = _to_system(mappings, facts, now_ns)
         server = self._watch.client.server
         return {
             "state": ClockState.UNLOCKED.value if stamp is None else stamp.state.value,
@@ -255,6 +248,9 @@ class ClockService:
             "servo": "locked" if view.follows else f"not locked: {view.why_not}",
             "timescale": "" if facts is None else facts.timescale,
             "utc_offset_s": None if facts is None else facts.utc_offset_s,
+            "phc_to_system_ns": None if system is None else system.difference_ns,
+            "phc_to_system_bound_ns": None if system is None else system.half_ns,
+            "path_doubt_ns": None if facts is None else round(facts.path_doubt_ns, 1),
             "residual_ns": None if fit is None or not fit.ready else round(fit.rms_ns, 1),
             "pairs": 0 if fit is None else len(fit),
             "phc": getattr(getattr(self._source, "phc", None), "path", ""),
@@ -265,7 +261,8 @@ class ClockService:
             "steps": list(self._steps),
             "counters": self._counters(),
             "mappings": {
-                timebase.value: self._mapping_status(mapping, now_ns) for timebase, mapping in mappings.items()
+                timebase.value: self._mapping_status(mapping, self._age_ns(mapping, mappings, now_ns))
+                for timebase, mapping in mappings.items()
             },
         }
 
@@ -278,8 +275,7 @@ class ClockService:
             "management": asdict(self._watch.client.counters),
         }
 
-    def _mapping_status(self, mapping: Mapping, now_ns: int) -> dict[str, Any]:
-        age_ns = self._age_ns(mapping, now_ns)
+    def _mapping_status(self, mapping: Mapping, age_ns: int) -> dict[str, Any]:
         stamp = mapping.at(mapping.newest_ns + age_ns)
         fit = self._core.fits.get(mapping.timebase)
         return {
@@ -289,6 +285,17 @@ class ClockService:
             "state": stamp.state.value,
             **({} if fit is None or not fit.ready else _fit_status(fit)),
         }
+
+
+def _to_system(mappings: dict[Timebase, Mapping], facts: PtpFacts | None, now_ns: int) -> Tie | None:
+    """PTP time less this machine's system clock as TAI, with its bound; None while that is not known."""
+    monotonic = mappings.get(Timebase.MONOTONIC)
+    if monotonic is None or facts is None:
+        return None
+    link = tie(Timebase.MONOTONIC, Timebase.REALTIME)
+    utc_ns = facts.utc_offset_s * 1_000_000_000 if facts.ptp_timescale else 0
+    ahead_ns = monotonic.ptp_at(now_ns) - (now_ns + link.difference_ns + utc_ns)
+    return Tie(ahead_ns, monotonic.bound_at(now_ns) + link.half_ns)
 
 
 def _fit_status(fit: PairFit) -> dict[str, Any]:

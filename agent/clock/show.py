@@ -204,11 +204,26 @@ def _facts(document: Table[str, Any]) -> list[tuple[str, str]]:
         ("port", ", ".join(part for part in (_text(document.get("port_state")) or "unknown", socket) if part)),
         ("servo", _text(document.get("servo"))),
         ("offset", _duration(document.get("offset_ns")) or "not measured"),
-        ("path delay", _duration(document.get("path_delay_ns")) or "not measured"),
+        ("path delay", _path(document)),
+        ("PHC to system", _to_system(document)),
         ("pairs", describe or "no source of pairs"),
         ("counters", _counters(document.get("counters"))),
         ("mappings", "" if document.get("mapped") else "none yet: the system clock stands in"),
     ]
+
+
+def _path(document: Table[str, Any]) -> str:
+    """The mean delay; what of it has changed since the lock is in the bound."""
+    delay, doubt = _duration(document.get("path_delay_ns")), _duration(document.get("path_doubt_ns"))
+    if not delay:
+        return "not measured"
+    return f"{delay}; changed by {doubt} since the lock, which is part of the bound" if doubt else delay
+
+
+def _to_system(document: Table[str, Any]) -> str:
+    """PTP time less the system clock as TAI."""
+    ahead, bound = _duration(document.get("phc_to_system_ns")), _duration(document.get("phc_to_system_bound_ns"))
+    return f"{ahead} ± {bound}, PTP time less the system clock" if ahead and bound else "not known"
 
 
 def _mapping_lines(mappings: Table[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from agent.clock.management.errors import Refused, WireError
 from agent.clock.management.values import number_text
 from touchline.config.clock import PtpSection
 from touchline.errors import LinkError
+from touchline.timeline import TAI_MINUS_UTC_S
 
 OLD_NS: Final = 2_000_000_000  # an answer older than this is none
 SYNCS_MISSING: Final = 4.0  # sync intervals without a Sync until the master counts as lost
@@ -39,6 +40,8 @@ class PtpFacts:
     """ptp4l's state. ``heard_ns``, ``sync_ns``: CLOCK_MONOTONIC of the last answer and of the last new Sync.
 
     ``path_delay_ns``, ``offset_ns`` and ``grandmaster`` are ptp4l's own; they are kept while no Sync comes.
+    ``path_doubt_ns``: how far the path delay is from what it was when this grandmaster was first followed.
+    ``utc_offset_s``: TAI less UTC as ptp4l counts it, which is not always what is announced.
     """
 
     heard_ns: int
@@ -53,6 +56,7 @@ class PtpFacts:
     sync_interval_s: float
     ptp_timescale: bool
     utc_offset_s: int
+    path_doubt_ns: float = 0.0
 
     @property
     def port_state_text(self) -> str:
@@ -78,7 +82,7 @@ def servo_view(facts: PtpFacts | None, ptp: PtpSection, now_ns: int, trouble: st
         why_not = "" if serves else f"the port is {facts.port_state_text}, not MASTER"
         return ServoView(now_ns, serves, facts.own_identity, 0.0 if ptp.hardware else None, why_not)
     offset_ns = float(facts.offset_ns) if ptp.hardware else None
-    view = ServoView(facts.sync_ns, True, facts.grandmaster, offset_ns)
+    view = ServoView(facts.sync_ns, True, facts.grandmaster, offset_ns, path_doubt_ns=facts.path_doubt_ns)
     good = {PortState.SLAVE, PortState.UNCALIBRATED} if ptp.free_running else {PortState.SLAVE}
     if facts.port_state not in good:
         return replace(view, follows=False, why_not=f"the port is {facts.port_state_text}, not SLAVE")
@@ -88,6 +92,17 @@ def servo_view(facts: PtpFacts | None, ptp: PtpSection, now_ns: int, trouble: st
         age_s = (now_ns - facts.sync_ns) * 1e-9
         return replace(view, follows=False, why_not=f"no Sync for {age_s:.1f} s")
     return view
+
+
+def utc_offset_of(scale: TimePropertiesDataSet) -> int:
+    """TAI less UTC as ptp4l counts it, s: what is announced when that is valid and traceable or newer than its own.
+
+    Otherwise its configured utc_offset, for which ours is :data:`TAI_MINUS_UTC_S` (linuxptp, clock.c; seen with 3.1.1).
+    """
+    sure = TimeFlags.UTC_OFFSET_VALID | TimeFlags.TIME_TRACEABLE
+    if scale.flags & sure == sure or scale.current_utc_offset_s > TAI_MINUS_UTC_S:
+        return scale.current_utc_offset_s
+    return TAI_MINUS_UTC_S
 
 
 class Watch:
@@ -102,6 +117,7 @@ class Watch:
         self._seldom: tuple[DefaultDataSet, TimePropertiesDataSet, CurrentDataSet] | None = None
         self._seldom_ns = 0
         self._subscribed = False
+        self._path: tuple[str, float] | None = None  # whose, and the delay when it was first followed
 
     def open(self) -> None:
         """Make the socket."""
@@ -142,7 +158,7 @@ class Watch:
         own, scale, current = self._seldom
         fresh = status.ingress_time_ns > 0 and (last is None or status.ingress_time_ns != last.ingress_ns)
         known = status.gm_present or last is None
-        return PtpFacts(
+        facts = PtpFacts(
             heard_ns=now_ns,
             sync_ns=now_ns if fresh or last is None else last.sync_ns,
             ingress_ns=status.ingress_time_ns,
@@ -154,5 +170,14 @@ class Watch:
             port_state=port.port_state,
             sync_interval_s=2.0**port.log_sync_interval,
             ptp_timescale=bool(scale.flags & TimeFlags.PTP_TIMESCALE),
-            utc_offset_s=scale.current_utc_offset_s,
+            utc_offset_s=utc_offset_of(scale),
         )
+        return replace(facts, path_doubt_ns=self._path_doubt_ns(facts))
+
+    def _path_doubt_ns(self, facts: PtpFacts) -> float:
+        """How far the delay has moved since the port was first locked to this grandmaster."""
+        if facts.port_state in {PortState.SLAVE, PortState.UNCALIBRATED} and facts.path_delay_ns > 0:
+            if self._path is None or self._path[0] != facts.grandmaster:
+                self._path = facts.grandmaster, facts.path_delay_ns
+            return abs(facts.path_delay_ns - self._path[1])
+        return 0.0 if self._path is None else abs(facts.path_delay_ns - self._path[1])

@@ -73,7 +73,7 @@ def test_every_broken_part_is_named_not_only_the_first(rack: Rack, tmp_path: Pat
     ]
 
 
-PTP = '[clock]\nsource = "ptp"\non_unlocked = "required"\n[clock.ptp]\nuds_path = "{socket}"\n[ring]'
+PTP = '[clock]\nsource = "ptp"\non_unlocked = "required"\n[clock.ptp]\ntime_stamping = "software"\nuds_path = "{socket}"\n[ring]'
 
 
 def test_the_system_clock_is_shown_with_its_limit(rack: Rack, tmp_path: Path):
@@ -88,8 +88,19 @@ def test_ptp_is_shown_with_what_ptp4l_says(rack: Rack, tmp_path: Path):
         code, findings = check(node)
     assert code == 0
     told = str(findings["clock"]["detail"])
-    assert told.startswith("ptp on eth0, limit 1 us, unlocked stamps are not published; ptp4l at ")
+    assert told.startswith("ptp on eth0, limit 100 us, unlocked stamps are not published; asymmetry taken as exactly ")
+    assert findings["clock pairs"]["detail"] == "sync messages of ptp4l on CLOCK_REALTIME; no TSC"
     assert re.search(r"answers: port [A-Z]+, (no grandmaster|grandmaster [0-9a-f.]+)$", told)
+
+
+def test_an_interface_without_a_hardware_clock_ends_with_7(rack: Rack, tmp_path: Path):
+    node = Node(tmp_path / "node", rack.broker.port, rack.ca.client(NAME))
+    text = PTP.replace("software", "hardware").replace("uds_path", 'interface = "lo"\nuds_path')
+    node.edit("[ring]", text.format(socket=tmp_path / "ptp4l"))
+    with FakePtp4l(tmp_path / "ptp4l"):
+        code, findings = check(node)
+    assert code == 7
+    assert "interface lo has no PTP hardware clock" in str(findings["clock pairs"]["detail"])
 
 
 def test_a_ptp4l_that_is_not_there_ends_with_6(rack: Rack, tmp_path: Path):
@@ -98,5 +109,5 @@ def test_a_ptp4l_that_is_not_there_ends_with_6(rack: Rack, tmp_path: Path):
     code, findings = check(node)
     assert code == 6
     assert "no ptp4l answers" in str(findings["clock"]["detail"])
-    assert "start ptp4l" in str(findings["clock"]["fix"])
+    assert "systemctl status touchline-ptp4l" in str(findings["clock"]["fix"])
     assert not (node.folder / "run").exists(), "it changes nothing"

@@ -160,10 +160,10 @@ class ClockSection(Section):
         validate_default=True,
         gt=0,
         le=MAX_LIMIT_US,
-        description="error bound beyond which a stamp is not locked; absent: 1 us, software stamps 100 us, system 2 s",
+        description="error bound beyond which a stamp is unlocked; absent: 1 us, software stamps 100 us, system 2 s",
     )
     on_unlocked: Literal["flag", "required"] = Field(
-        default="flag", description="flag: records say it; required: nothing is published while the clock is not locked"
+        default="flag", description="flag: records say it; required: nothing is published while the clock is unlocked"
     )
 
     @field_validator("bound_limit_us", mode="before")

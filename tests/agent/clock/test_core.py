@@ -222,6 +222,63 @@ def test_every_timebase_has_its_own_line_and_one_epoch():
     assert tsc.epoch == monotonic.epoch == 1
 
 
+def test_a_timebase_whose_pairs_come_seldom_is_waited_for_on_a_new_timeline():
+    core, epochs = ClockCore(POLICY), []
+    for second in range(1, 120):
+        base_ns = second * S_NS
+        moved_ns = 50_000 if second > 50 else 0
+        sample = {Timebase.MONOTONIC_RAW: Pair(base_ns, START_NS + base_ns + moved_ns, 5.0)}
+        if second % 2:
+            sample[Timebase.TSC] = Pair(base_ns, START_NS + base_ns + moved_ns, 9.0)
+        core.servo(replace(GOOD, at_ns=base_ns))
+        core.sample(sample, replace(GOOD, at_ns=base_ns))
+        if second > 30:
+            assert set(core.mappings) == {Timebase.MONOTONIC_RAW, Timebase.TSC}, second
+        epochs.append({mapping.epoch for mapping in core.mappings.values()})
+    assert epochs[-1] == {2}
+    assert all(len(one) <= 1 for one in epochs)
+
+
+def test_a_timebase_that_is_gone_is_not_waited_for_for_ever():
+    core = ClockCore(POLICY)
+    for second in range(1, 120):
+        base_ns = second * S_NS
+        moved_ns = 50_000 if second > 50 else 0
+        sample = {Timebase.MONOTONIC_RAW: Pair(base_ns, START_NS + base_ns + moved_ns, 5.0)}
+        if second <= 50:
+            sample[Timebase.TSC] = Pair(base_ns, START_NS + base_ns, 9.0)
+        core.servo(replace(GOOD, at_ns=base_ns))
+        core.sample(sample, replace(GOOD, at_ns=base_ns))
+    assert set(core.mappings) == {Timebase.MONOTONIC_RAW}
+    assert core.epoch == 2
+
+
+def test_a_step_and_then_another_grandmaster_is_one_new_timeline():
+    life = Life()
+    life.go(60)
+    life.go(3, off_ns=40_000)
+    other = replace(GOOD, grandmaster="gm-b")
+    life.go(40, other)
+    assert life.core.epoch == 2
+    assert life.core.grandmaster == "gm-b"
+
+
+def test_a_great_offset_does_not_widen_the_gate():
+    life = Life()
+    life.go(60)
+    life.core.servo(replace(GOOD, at_ns=life.second * S_NS + 1, offset_ns=5e9))
+    assert life.core.servo_rms_ns == 0.0
+    life.go(4, off_ns=30_000)
+    assert life.ptp_error_ns() == pytest.approx(0, abs=5)
+
+
+def test_a_path_that_changed_is_part_of_the_bound():
+    still, moved = Life(), Life()
+    still.go(60)
+    moved.go(60, replace(GOOD, path_doubt_ns=400.0))
+    assert moved.mapping.bound_ns == pytest.approx(still.mapping.bound_ns + 400, abs=1)
+
+
 _WORDS = st.builds(
     ServoView,
     at_ns=st.integers(0, 10**12),

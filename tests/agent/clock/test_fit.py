@@ -87,6 +87,21 @@ def test_a_wild_pair_at_the_start_does_not_tilt_the_line(place: int):
     assert abs(error_ns) < 100.0
 
 
+def test_heavy_tails_do_not_keep_it_from_being_ready():
+    random = np.random.default_rng(4)
+    fit = PairFit()
+    for at_s in range(40):
+        wild = at_s % 5 == 4
+        fit.add(pair(float(at_s), off_ns=random.normal(0.0, 50.0) + (20_000.0 if wild else 0.0)))
+        if fit.ready:
+            break
+    assert fit.ready
+    assert at_s < 20
+    error_ns = fit.error_of(pair(at_s + 1.0))
+    assert error_ns is not None
+    assert abs(error_ns) < 500.0
+
+
 def test_a_wide_bracket_says_less():
     fit = PairFit()
     for at_s in range(40):

@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.clock import phc, uapi
-from agent.clock.mapping import Pair
-from agent.clock.phc import Method, StepWatch, Ticks, open_phc, phc_of, ticks_of
+from agent.clock.phc import Method, Ticks, open_phc, phc_of, ticks_of
 from tests.agent.clock.fake_phc import FakeDevice, Machine, fail
 from touchline.errors import ConfigError, HardwareError
 from touchline.timeline import Timebase
@@ -265,42 +264,3 @@ def test_this_machines_loopback_has_no_clock():
     for name in ("no-such-one", "a-name-much-longer-than-fits"):
         with pytest.raises(HardwareError, match="no network interface"):
             phc_of(name)
-
-
-# --- steps ---
-
-
-@given(
-    st.integers(-150_000, 150_000),
-    st.integers(-(1 << 40), 1 << 40),
-    st.floats(0.1, 60.0),
-    st.lists(st.integers(0, 4_000), min_size=1, max_size=20),
-)
-def test_a_step_beyond_what_rate_and_bounds_allow_is_seen_and_only_that(rate_ppb, size_ns, period_s, latencies_ns):
-    machine = Machine()
-    machine.set_phc(10**18, rate_ppb)
-    machine.latencies_ns = cycle(latencies_ns)
-    clock, watch = opened(FakeDevice(machine, "offset")), StepWatch()
-    for _ in range(3):
-        assert watch.see(clock.cross()[REAL]) is None
-        machine.run(period_s)
-    machine.step_phc(size_ns)
-    pair = clock.cross()[REAL]
-    step = watch.see(pair)
-    limit_ns = 200e-6 * period_s * 1e9 + 4 * pair.half_ns
-    if abs(size_ns) > 2 * limit_ns:
-        assert step is not None
-        assert abs(step.size_ns - size_ns) <= limit_ns
-    if step is not None:
-        assert abs(size_ns) > 0
-    machine.run(period_s)
-    assert watch.see(clock.cross()[REAL]) is None
-
-
-def test_a_step_in_words_and_a_base_that_begins_anew():
-    watch = StepWatch()
-    assert watch.see(Pair(10**9, 5 * 10**9, 10.0)) is None
-    step = watch.see(Pair(2 * 10**9, 6 * 10**9 - 37_000_000_012, 10.0))
-    assert str(step) == "stepped by -37,000,000,012 ns within 1.000 s, its rate allows 200,020 ns"
-    assert watch.see(Pair(10**9, 99 * 10**9, 10.0)) is None
-    assert watch.see(Pair(2 * 10**9, 100 * 10**9, 10.0)) is None

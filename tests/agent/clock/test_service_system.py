@@ -58,13 +58,16 @@ class Clocked:
         self.errors: list[tuple[int, int, ClockState]] = []
 
     def turn(self) -> None:
-        """One turn of the process, and a stamp made from its page as any other process makes it."""
-        sleep_until(self.service.step(monotonic_ns()))
-        stamped_ns = monotonic_ns()
-        stamp = self.clock.at(stamped_ns)
-        if stamp.epoch:
-            truth_ns = stamped_ns + tie(Timebase.MONOTONIC, Timebase.REALTIME).difference_ns
-            self.errors.append((stamp.ptp_ns - truth_ns, stamp.bound_ns, stamp.state))
+        """One turn of the process, and stamps from its page, 100 a second, as any other process makes them."""
+        next_ns = self.service.step(monotonic_ns())
+        while monotonic_ns() < next_ns:
+            stamped_ns = monotonic_ns()
+            stamp = self.clock.at(stamped_ns)
+            if stamp.epoch:
+                link = tie(Timebase.MONOTONIC, Timebase.REALTIME)
+                error_ns = stamp.ptp_ns - stamped_ns - link.difference_ns
+                self.errors.append((error_ns, stamp.bound_ns + link.half_ns, stamp.state))
+            sleep_until(min(next_ns, monotonic_ns() + 10_000_000))
 
     def until(self, state: str, within_s: float = 40.0) -> None:
         """Turn until the page's state is this one."""
@@ -113,7 +116,7 @@ def test_it_locks_to_a_real_master_and_the_truth_lies_within_the_bound(ptp_net, 
     node = clocked(net, "node")
     node.until("locked")
     node.turns(40)
-    assert node.covered() >= 0.99
+    assert node.covered() >= 0.999
     status = node.status
     assert status["grandmaster"] in net.pmc("gm", "GET DEFAULT_DATA_SET")
     assert status["method"] == "sync"
@@ -141,7 +144,7 @@ def test_a_master_that_falls_silent_means_holdover_then_unlocked_and_back(ptp_ne
     assert node.codes()[-2:] == ["clock_holdover", "clock_unlocked"]
     net.start_ptp4l("gm")
     node.until("locked")
-    assert node.covered() >= 0.99
+    assert node.covered() >= 0.999
 
 
 def test_another_grandmaster_is_another_epoch(ptp_net, clocked):  # noqa: F811
@@ -159,7 +162,7 @@ def test_another_grandmaster_is_another_epoch(ptp_net, clocked):  # noqa: F811
     assert node.status["grandmaster"] != first
     assert "clock_grandmaster" in node.codes()
     assert any(first in step["text"] for step in node.status["steps"])
-    assert node.covered() >= 0.99
+    assert node.covered() >= 0.999
 
 
 @pytest.mark.parametrize("asymmetry_ns", [2_000_000, -2_000_000])
@@ -174,6 +177,31 @@ def test_a_wrong_asymmetry_shifts_the_time_unseen(ptp_net, clocked, asymmetry_ns
     error_ns, bound_ns, _state = node.errors[-1]
     assert error_ns == pytest.approx(asymmetry_ns, abs=200_000)
     assert bound_ns < 200_000
+
+
+@pytest.mark.parametrize(("announced_s", "flags", "utc_offset_s"), [(36, "1", 37), (0, "1", 37), (38, "1", 38)])
+def test_utc_is_counted_as_ptp4l_counts_it(ptp_net, clocked, announced_s: int, flags: str, utc_offset_s: int):  # noqa: F811
+    """A master on the PTP timescale with any UTC offset: ptp4l believes it only when sure, and so do we."""
+    net = ptp_net("gm", "node")
+    net.start_ptp4l("gm")
+    words = (
+        f"SET GRANDMASTER_SETTINGS_NP clockClass 248 clockAccuracy 0xfe offsetScaledLogVariance 0xffff "
+        f"currentUtcOffset {announced_s} leap61 0 leap59 0 currentUtcOffsetValid 0 ptpTimescale {flags} "
+        "timeTraceable 0 frequencyTraceable 0 timeSource 0xa0"
+    )
+    net.pmc("gm", words)
+    net.start_ptp4l("node", {"slaveOnly": 1})
+    node = clocked(net, "node")
+    node.until("locked")
+    node.turns(4)
+    error_ns, bound_ns, _state = node.errors[-1]
+    assert node.status["timescale"] == "PTP"
+    assert node.status["utc_offset_s"] == utc_offset_s
+    assert (
+        abs(error_ns) <= bound_ns
+    )  # with software stamps a master gives out its CLOCK_REALTIME, whatever it announces
+    off_ns = node.status["phc_to_system_ns"] + utc_offset_s * 1_000_000_000
+    assert abs(off_ns) <= node.status["phc_to_system_bound_ns"]
 
 
 def test_a_ptp4l_that_dies_is_named_and_found_again(ptp_net, clocked):  # noqa: F811
@@ -209,4 +237,4 @@ def test_a_clock_process_that_dies_leaves_a_time_that_holds_over_and_its_next_li
     assert node.status["epoch"] == epoch
     node.until("locked")
     assert node.status["epoch"] == epoch + 1
-    assert node.covered() >= 0.99
+    assert node.covered() >= 0.999
