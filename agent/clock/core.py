@@ -136,6 +136,8 @@ class ClockCore:
         if not view.follows:
             self._offsets.clear()
             self._lose_lock()
+            if view.grandmaster == self.grandmaster:  # ptp4l drops its lock at once when it sees a jump
+                self._note_a_step(view.offset_ns)
         elif view.offset_ns is not None and view.at_ns > self._offset_at_ns:
             self._offset_at_ns = view.at_ns
             self._offsets.append(view.offset_ns)

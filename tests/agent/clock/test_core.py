@@ -142,6 +142,16 @@ def test_a_reset_between_two_pairs_is_known_from_the_servos_word():
     assert len(life.said("clock_step")) == 1
 
 
+def test_a_reset_that_makes_ptp4l_let_go_at_once_is_known_from_its_offset():
+    life = Life()
+    life.go(60)
+    life.core.servo(replace(LOST, at_ns=life.second * S_NS + 1, offset_ns=5e9))
+    life.go(OFFSETS + 2)
+    assert life.core.state is ClockState.LOCKED
+    assert life.core.epoch == 2
+    assert len(life.said("clock_step")) == 1
+
+
 def test_a_step_that_is_taken_back_at_once_is_an_epoch_too():
     life = Life()
     life.go(60)
