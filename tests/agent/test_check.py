@@ -73,7 +73,13 @@ def test_every_broken_part_is_named_not_only_the_first(rack: Rack, tmp_path: Pat
     ]
 
 
-PTP = '[clock]\nsource = "ptp"\non_unlocked = "required"\n[clock.ptp]\ntime_stamping = "software"\nuds_path = "{socket}"\n[ring]'
+PTP = """[clock]
+source = "ptp"
+on_unlocked = "required"
+[clock.ptp]
+time_stamping = "software"
+uds_path = "{socket}"
+[ring]"""
 
 
 def test_the_system_clock_is_shown_with_its_limit(rack: Rack, tmp_path: Path):
