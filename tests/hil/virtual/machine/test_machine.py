@@ -241,13 +241,14 @@ def test_nothing_outlives_its_owner(golden, spec, tmp_path, how):
     name = f"o{os.getpid()}"
     script = tmp_path / "owner.py"
     script.write_text(f"""
-import pickle, sys, time
+import pickle, signal, sys, time
 from pathlib import Path
 from hil.virtual.machine.machine import Machine
 from hil.virtual.machine.network import Network
 from hil.virtual.machine.process import exit_on_signals
 from hil.virtual.machine.snapshot import load_snapshot
 spec = pickle.loads(Path(sys.argv[1]).read_bytes())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
 with exit_on_signals(), Network("{name}") as net, Machine(spec, network=net) as machine:
     machine.restore(load_snapshot(Path(sys.argv[2])))
     print("up", flush=True)
@@ -262,7 +263,10 @@ with exit_on_signals(), Network("{name}") as net, Machine(spec, network=net) as 
     assert process is not None
     who: ProcessId = process.who
     owner.send_signal(how)
-    owner.communicate(timeout=30)
+    try:
+        owner.communicate(timeout=30)
+    finally:
+        owner.kill()
     until(lambda: not alive(who), "end of QEMU")
     if how is signal.SIGKILL:
         assert f"tlv-{name}" in network.sweep()
