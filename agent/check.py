@@ -21,7 +21,6 @@ from agent.clock.open import open_clock
 from agent.clock.service import open_source
 from agent.detect.build import DEFAULT_MODEL
 from agent.detect.onnx_engine import OnnxEngine
-from agent.parent.clock import duration_text
 from agent.rings import make_ring
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
@@ -30,7 +29,7 @@ from touchline.errors import LinkError, ResourceError, TouchlineError
 from touchline.mqtt import make_client, settings_of
 from touchline.mqtt_errors import CertificateExpired, LinkLost
 from touchline.timeline import monotonic_ns, utc_s
-from touchline.units import format_bytes
+from touchline.units import format_bytes, format_duration
 
 _ANSWER_S: Final = 5.0
 
@@ -79,7 +78,7 @@ def _judge(what: str, check: Callable[[], str]) -> Finding:
 def _clock(config: NodeConfig) -> str:
     clock = config.clock
     kept = "published with a flag" if clock.on_unlocked == "flag" else "not published"
-    what = f"limit {duration_text(clock.bound_limit_ns)}, unlocked stamps are {kept}"
+    what = f"limit {format_duration(clock.bound_limit_ns)}, unlocked stamps are {kept}"
     if clock.source == "system":
         return f"system, {what}; it never locks"
     try:
@@ -89,7 +88,7 @@ def _clock(config: NodeConfig) -> str:
         raise LinkError(error.message, hint=hint) from error
     doubt = clock.ptp.asymmetry_uncertainty_ns
     doubt_text = (
-        f"doubt of the asymmetry {duration_text(round(doubt))}" if doubt else "asymmetry taken as exactly known"
+        f"doubt of the asymmetry {format_duration(round(doubt))}" if doubt else "asymmetry taken as exactly known"
     )
     return f"ptp on {clock.ptp.interface}, {what}; {doubt_text}; ptp4l at {clock.ptp.uds_path} answers: {answer}"
 

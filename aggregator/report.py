@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aggregator.core.clocks import duration_text
+from touchline.units import format_duration
 
 
 def status_text(value: dict[str, Any]) -> str:
@@ -27,7 +27,7 @@ def status_text(value: dict[str, Any]) -> str:
 
 def _alignment_text(alignment: dict[str, Any]) -> str:
     aligned, spread_ns = len(alignment["aligned"]), alignment["spread_ns"]
-    spread = "" if spread_ns is None else f"± {duration_text(spread_ns)}, "
+    spread = "" if spread_ns is None else f"± {format_duration(spread_ns)}, "
     master = f", grandmaster {alignment['grandmaster']}" if alignment["grandmaster"] else ""
     return f"{spread}{aligned} of {aligned + len(alignment['unaligned'])} nodes aligned{master}"
 
@@ -35,10 +35,10 @@ def _alignment_text(alignment: dict[str, Any]) -> str:
 def _clock_text(node: dict[str, Any]) -> str:
     clock = node["clock"]
     parts = [clock["state"]]
-    parts += [] if clock["bound_ns"] is None else [f"± {duration_text(clock['bound_ns'])}"]
+    parts += [] if clock["bound_ns"] is None else [f"± {format_duration(clock['bound_ns'])}"]
     for name in ("offset", "path_delay", "residual"):
         if clock[f"{name}_ns"] is not None:
-            parts.append(f"{name.replace('_', ' ')} {duration_text(clock[f'{name}_ns'])}")
+            parts.append(f"{name.replace('_', ' ')} {format_duration(clock[f'{name}_ns'])}")
     parts += [f"port {clock['port_state']}"] if clock["port_state"] else []
     parts += [] if clock["epoch"] is None else [f"epoch {clock['epoch']}"]
     parts.append("aligned" if clock["aligned"] else f"NOT ALIGNED: {clock['why']}")

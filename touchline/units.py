@@ -39,3 +39,18 @@ def parse_size_px(text: str) -> tuple[int, int]:
 def ms(duration_ns: float) -> float:
     """Nanoseconds to milliseconds."""
     return duration_ns / 1e6
+
+
+_DURATIONS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
+
+
+def unit_of_duration(ns: float) -> tuple[float, str]:
+    """The unit in which a duration is written: its size in ns and its name."""
+    return next((size, unit) for size, unit in _DURATIONS if abs(ns) >= size * 0.9995 or size == 1.0)
+
+
+def format_duration(ns: float) -> str:
+    """Return a duration to three digits as a person reads it: ``84 ns``, ``1.25 µs``, ``-9.2 ms``, ``3,200 s``."""
+    size, unit = unit_of_duration(ns)
+    value = ns / size
+    return f"{value:,.0f} {unit}" if abs(value) >= 999.5 else f"{value:.3g} {unit}"

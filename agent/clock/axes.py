@@ -9,7 +9,8 @@ from statistics import median
 from typing import Final
 
 from agent.clock.history import Row
-from agent.clock.show import age_text, duration_text, unit_of
+from agent.clock.show import age_text
+from touchline.units import format_duration, unit_of_duration
 
 _LINEAR_UP_TO: Final = 8.0  # largest value against the usual bound, before the axis becomes logarithmic
 _STEPS_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
@@ -34,14 +35,14 @@ class Axis:
         if not self.bend:
             step = nice_step((self.high - self.low) / most)
             first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-            size, unit = unit_of(max(abs(self.low), abs(self.high)))
+            size, unit = unit_of_duration(max(abs(self.low), abs(self.high)))
             digits = max(0, -math.floor(math.log10(step / size) + 1e-9))
             values = [step * place for place in range(first, last + 1)]
             return [(one, f"{one / size:.{digits}f} {unit}" if one else "0") for one in values]
         decades = [self.bend * 10.0**power for power in range(20) if self.bend * 10.0**power <= self.high]
         decades = decades[:: max(1, math.ceil(len(decades) / 6))]
         values = [*(-one for one in reversed(decades)), 0.0, *decades]
-        return [(one, duration_text(one) if one else "0") for one in values]
+        return [(one, format_duration(one) if one else "0") for one in values]
 
     def _bent(self, value: float) -> float:
         return math.copysign(math.log10(1.0 + abs(value) / self.bend), value) if self.bend else value

@@ -231,14 +231,15 @@ def _lines(history: History) -> dict[str, Any]:
 
 def _figures_text(history: History) -> str:
     from agent.clock.history import GAP_S
-    from agent.clock.show import age_text, duration_text
+    from agent.clock.show import age_text
+    from touchline.units import format_duration
 
     figures = history.figures()
     shares = ", ".join(f"{state} {share:.4g} %" for state, share in figures["share_pct"].items() if share)
     parts = [f"{figures['lines']:,} lines, {len(history.marks)} events", shares]
-    parts.append(f"bound at most {duration_text(figures['bound_max_ns'])}")
+    parts.append(f"bound at most {format_duration(figures['bound_max_ns'])}")
     if figures["offset_max_ns"] is not None:
-        parts.append(f"offset at most {duration_text(figures['offset_max_ns'])}")
+        parts.append(f"offset at most {format_duration(figures['offset_max_ns'])}")
     parts += [f"{history.damaged} damaged lines left out"] if history.damaged else []
     if history.silent_s is None or history.silent_s > GAP_S:
         ago = "before this machine booted" if history.silent_s is None else f"{age_text(history.silent_s)} ago"

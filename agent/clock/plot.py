@@ -11,7 +11,8 @@ from typing import Final
 
 from agent.clock.axes import Axis, delay_axis, error_axis, time_label, time_step_s
 from agent.clock.history import GAP_S, History, Mark, Row
-from agent.clock.show import age_text, duration_text, utc_of
+from agent.clock.show import age_text, utc_of
+from touchline.units import format_duration
 
 WIDTH: Final = 1200
 LEFT: Final = 92.0
@@ -179,15 +180,19 @@ def _heading(canvas: _Canvas, history: History, node: str, utc_offset_s: float |
         if len(texts) == 2:
             until = texts[1][11:] if texts[0][:10] == texts[1][:10] else texts[1]
             span = f"{texts[0]} to {until} UTC"
-    parts = [span, f"at its end {last.state.value}, ± {duration_text(last.bound_ns)}, epoch {last.epoch}"]
+    parts = [span, f"at its end {last.state.value}, ± {format_duration(last.bound_ns)}, epoch {last.epoch}"]
     parts += [f"grandmaster {last.grandmaster}"] if last.grandmaster else []
     parts += [f"{history.damaged} damaged lines left out"] if history.damaged else []
     canvas.text(LEFT, 56, " · ".join(parts))
     shares = ", ".join(f"{state} {share:.4g} %" for state, share in figures["share_pct"].items() if share)
-    bound = f"bound: median {duration_text(figures['bound_median_ns'])}, max {duration_text(figures['bound_max_ns'])}"
+    bound = (
+        f"bound: median {format_duration(figures['bound_median_ns'])}, max {format_duration(figures['bound_max_ns'])}"
+    )
     offset = "no offset measured"
     if figures["offset_rms_ns"] is not None:
-        offset = f"offset: rms {duration_text(figures['offset_rms_ns'])}, max {duration_text(figures['offset_max_ns'])}"
+        offset = (
+            f"offset: rms {format_duration(figures['offset_rms_ns'])}, max {format_duration(figures['offset_max_ns'])}"
+        )
     canvas.text(LEFT, 75, f"{shares} of {figures['lines']:,} lines · {bound} · {offset}")
     _legend(canvas)
 
@@ -260,7 +265,7 @@ def _errors(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]], limit
     """Offset within plus and minus bound, beside the limit."""
     axis = error_axis([row for run in runs for row in run], limit_ns)
     _value_ticks(canvas, panel, axis, 9)
-    scale = f", logarithmic beyond ± {duration_text(axis.bend)}" if axis.bend else ""
+    scale = f", logarithmic beyond ± {format_duration(axis.bend)}" if axis.bend else ""
     canvas.text(LEFT, panel.top - 8, f"offset and bound{scale}", "h over")
     for run in runs:
         above = thinned([(panel.x(row.at_s), panel.y(axis, row.bound_ns)) for row in run])
@@ -272,7 +277,7 @@ def _errors(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]], limit
     for edge_ns in (limit_ns, -limit_ns):
         y = panel.y(axis, edge_ns)
         canvas.line([(LEFT, y), (RIGHT, y)], "limit")
-    canvas.text(RIGHT - 6, panel.y(axis, limit_ns) - 5, f"limit {duration_text(limit_ns)}", "end over")
+    canvas.text(RIGHT - 6, panel.y(axis, limit_ns) - 5, f"limit {format_duration(limit_ns)}", "end over")
 
 
 def _delays(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> None:

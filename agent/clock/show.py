@@ -16,9 +16,9 @@ from agent.clock.mapping import Mapping
 from agent.clock.page import Page, PageClock
 from touchline.errors import HardwareError
 from touchline.timeline import TAI_MINUS_UTC_S, KernelTime, Stamp, Timebase
+from touchline.units import format_duration
 
 SILENT_S: Final = 3.0  # the clock process writes four times a second
-_UNITS: Final = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
 _NAMES: Final = {
     Timebase.TSC: "cameras (TSC)",
     Timebase.MONOTONIC_RAW: "monotonic_raw",
@@ -96,7 +96,7 @@ def system_document(node: str, stamp: Stamp, kernel: KernelTime, limit_ns: int) 
     if kernel.synchronised:
         words = (
             f"the system clock, which the kernel calls synchronised (NTP): by its own word within "
-            f"{duration_text(kernel.max_error_us * 1e3)} of UTC; it is never locked"
+            f"{format_duration(kernel.max_error_us * 1e3)} of UTC; it is never locked"
         )
     return {
         "node": node,
@@ -117,7 +117,7 @@ def stamp_document(stamp: Stamp) -> dict[str, Any]:
 
 def head_line(document: Table[str, Any]) -> str:
     """State, bound beside limit, epoch: what matters, in one line."""
-    bound, limit = duration_text(document["bound_ns"]), duration_text(document["limit_ns"])
+    bound, limit = format_duration(document["bound_ns"]), format_duration(document["limit_ns"])
     over = " EXCEEDS" if document["bound_ns"] > document["limit_ns"] else " of"
     return f"{document['state'].upper()}  ± {bound}{over} the {limit} allowed, epoch {document['epoch']}"
 
@@ -127,11 +127,11 @@ def plain_line(document: Table[str, Any]) -> str:
     parts = [
         document["utc"] or f"ptp {document['ptp_ns']}",
         document["state"],
-        f"± {duration_text(document['bound_ns'])}",
+        f"± {format_duration(document['bound_ns'])}",
     ]
     for name in ("offset", "path_delay"):
         value = _number(document.get(f"{name}_ns"))
-        parts += [] if value is None else [f"{name.replace('_', ' ')} {duration_text(value)}"]
+        parts += [] if value is None else [f"{name.replace('_', ' ')} {format_duration(value)}"]
     parts += [f"epoch {document['epoch']}", _text(document.get("port_state")), _text(document.get("trouble"))]
     parts += [] if document["running"] else [_writer(document).words()]
     return ", ".join(part for part in parts if part)
@@ -149,19 +149,6 @@ def status_text(document: Table[str, Any]) -> str:
     lines += _mapping_lines(document.get("mappings") or {})
     lines += _step_lines(document)
     return "\n".join(lines)
-
-
-def unit_of(ns: float) -> tuple[float, str]:
-    """The unit in which a duration is written: its size in ns and its name."""
-    return next((size, unit) for size, unit in _UNITS if abs(ns) >= size * 0.9995 or size == 1.0)
-
-
-def duration_text(ns: float) -> str:
-    """A duration to three digits in its own unit: ``84 ns``, ``1.25 µs``, ``-9.2 ms``."""
-    size, unit = unit_of(ns)
-    value = ns / size
-    digits = 0 if abs(value) >= 99.95 or value == round(value) else 1 if abs(value) >= 9.995 else 2
-    return f"{value:,.{digits}f} {unit}"
 
 
 def age_text(seconds: float) -> str:
@@ -240,7 +227,7 @@ def _mapping_lines(mappings: Table[str, Any]) -> list[str]:
             _NAMES[Timebase(name)],
             f"{one['rate_ppb'] * 1e-3:+.4f}",
             residual or "-",
-            f"± {duration_text(one['bound_ns'])}",
+            f"± {format_duration(one['bound_ns'])}",
             f"{age_text(one['age_s'])}",
             "-" if pairs is None else f"{pairs:.0f}",
             _text(one.get("model")) or "-",
@@ -333,7 +320,7 @@ def _lives(pid: int) -> bool:
 
 def _duration(value: object) -> str:
     number = _number(value)
-    return "" if number is None else duration_text(number)
+    return "" if number is None else format_duration(number)
 
 
 def _number(value: object) -> float | None:

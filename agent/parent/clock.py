@@ -14,11 +14,11 @@ from agent.clock.page import Page, PageClock
 from touchline.config import NodeConfig
 from touchline.errors import HardwareError
 from touchline.timeline import UNSYNCHRONISED_BOUND_NS, Clock, ClockState, Stamp, Timebase, monotonic_ns
+from touchline.units import format_duration
 
 SILENT_NS: Final = 3_000_000_000  # the clock process writes four times a second
 _MEASURED: Final = ("offset_ns", "path_delay_ns", "residual_ns")
 _RANK: Final = {ClockState.LOCKED: 0, ClockState.HOLDOVER: 1, ClockState.UNLOCKED: 2}
-_UNITS: Final = ((1e9, "s"), (1e6, "ms"), (1e3, "us"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class NodeClock:
     def _too_wide(self, stamp: Stamp) -> str:
         if stamp.bound_ns <= self._limit_ns:
             return "nothing maps this machine's clocks to PTP time yet"
-        return f"bound {duration_text(stamp.bound_ns)} exceeds the limit {duration_text(self._limit_ns)}"
+        return f"bound {format_duration(stamp.bound_ns)} exceeds the limit {format_duration(self._limit_ns)}"
 
 
 def _on(clock: PageClock, timebase: Timebase) -> tuple[Stamp, str]:
@@ -82,14 +82,6 @@ def _said(page: Page | None, now_ns: int) -> dict[str, Any]:
     says = {name: value for name, value in page.status.items() if name != "mappings"}
     silent_ns = now_ns - page.written_ns
     if silent_ns > SILENT_NS:
-        trouble = f"the clock process has been silent for {duration_text(silent_ns)}"
+        trouble = f"the clock process has been silent for {format_duration(silent_ns)}"
         says |= {**dict.fromkeys(_MEASURED), "port_state": "", "servo": f"not locked: {trouble}", "trouble": trouble}
     return says
-
-
-def duration_text(duration_ns: float) -> str:
-    """A duration as a person reads it: ``3.1 us``, ``1 s``, ``40 ns``."""
-    for size, unit in _UNITS:
-        if duration_ns >= 0.9995 * size:
-            return f"{duration_ns / size:.3g} {unit}"
-    return f"{duration_ns:.0f} ns"

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from aggregator.core.clocks import ALIVE_S, ClockWord, duration_text
+from aggregator.core.clocks import ALIVE_S, ClockWord
+from touchline.units import format_duration
 
 MIN_HALF_PERIOD_NS: Final = 500_000  # 1000 frames/s, the fastest that accept.rate_hz allows
 _GOOD: Final = ("locked", "holdover")
@@ -74,7 +75,7 @@ def align(claims: Iterable[Claim]) -> Alignment:
 def _own_fault(claim: Claim) -> str:
     """Why a node cannot take part, whatever the others say; "" when it can."""
     node, clock = claim.node, claim.clock
-    bound = "" if clock.bound_ns is None else f" (± {duration_text(clock.bound_ns)})"
+    bound = "" if clock.bound_ns is None else f" (± {format_duration(clock.bound_ns)})"
     if claim.age_s is None:
         fault = f"{node} has said nothing of its clock"
     elif claim.age_s > ALIVE_S:
@@ -88,7 +89,7 @@ def _own_fault(claim: Claim) -> str:
     elif clock.bound_ns is None:
         fault = f"{node} states no bound"
     elif clock.limit_ns is not None and clock.bound_ns > clock.limit_ns:
-        limit, bound = duration_text(clock.limit_ns), duration_text(clock.bound_ns)
+        limit, bound = format_duration(clock.limit_ns), format_duration(clock.bound_ns)
         fault = f"{node}'s ± {bound} is beyond its own limit of ± {limit}"
     else:
         fault = ""
@@ -144,8 +145,9 @@ def _admit(members: list[Claim], nodes: dict[str, Standing]) -> list[Claim]:
         total_ns, allowed_ns = _bound(claim) + _bound(worst), min(_half_ns(claim), _half_ns(worst))
         nodes[claim.node] = Standing(
             False,
-            f"{claim.node}'s ± {duration_text(_bound(claim))} and {worst.node}'s ± {duration_text(_bound(worst))} make "
-            f"{duration_text(total_ns)}, fusing needs less than {duration_text(allowed_ns)} (half a frame period)",
+            f"{claim.node}'s ± {format_duration(_bound(claim))} and "
+            f"{worst.node}'s ± {format_duration(_bound(worst))} make "
+            f"{format_duration(total_ns)}, fusing needs less than {format_duration(allowed_ns)} (half a frame period)",
         )
     return admitted
 

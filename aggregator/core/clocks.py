@@ -13,7 +13,6 @@ ALIVE_S: Final = 5.0  # a node speaks every half second or second; ten words mis
 _IDENTITY: Final = re.compile(r"[0-9a-f][0-9a-f.:-]{3,22}[0-9a-f]")  # IEEE 1588 clock identity: 001122.fffe.334455
 _MAX_WORD: Final = 24
 _MAX_STEP: Final = 120
-_UNITS: Final = ((10**9, "s", 2), (10**6, "ms", 1), (10**3, "µs", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +72,3 @@ def _identity(value: object) -> str:
 def _last_step(steps: object) -> str:
     newest = steps[-1] if isinstance(steps, list) and steps else None
     return text_of(newest.get("text"), _MAX_STEP) if isinstance(newest, dict) else ""
-
-
-def duration_text(ns: float) -> str:
-    """A duration as a person reads it: ``120 ns``, ``9.2 ms``."""
-    for size, unit, digits in _UNITS:
-        if abs(ns) >= size:
-            return f"{ns / size:.{digits}f} {unit}"
-    return f"{ns:.0f} ns"

@@ -94,7 +94,7 @@ def test_ptp_is_shown_with_what_ptp4l_says(rack: Rack, tmp_path: Path):
         code, findings = check(node)
     assert code == 0
     told = str(findings["clock"]["detail"])
-    assert told.startswith("ptp on eth0, limit 100 us, unlocked stamps are not published; asymmetry taken as exactly ")
+    assert told.startswith("ptp on eth0, limit 100 µs, unlocked stamps are not published; asymmetry taken as exactly ")
     assert findings["clock pairs"]["detail"] == "sync messages of ptp4l on CLOCK_REALTIME; no TSC"
     assert re.search(r"answers: port [A-Z]+, (no grandmaster|grandmaster [0-9a-f.]+)$", told)
 

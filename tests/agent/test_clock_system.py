@@ -54,7 +54,7 @@ def test_required_publishes_nothing_until_the_lock_and_nothing_after_it(rack: Ra
     wait_for(lambda: node.kept_back > 50, "records that are kept back", node)
     status = node.status()
     assert status["reason"].startswith("clock unlocked: bound ")
-    assert "exceeds the limit 1 us" in status["reason"]
+    assert "exceeds the limit 1 µs" in status["reason"]
     assert status["queued"] == 0
     assert status["children"]["clock"]["ready"]
 
@@ -68,7 +68,7 @@ def test_required_publishes_nothing_until_the_lock_and_nothing_after_it(rack: Ra
 
     node.order(bound_ns=3_099)
     node.until("degraded")
-    assert node.status()["reason"] == "clock unlocked: bound 3.1 us exceeds the limit 1 us"
+    assert node.status()["reason"] == "clock unlocked: bound 3.1 µs exceeds the limit 1 µs"
     kept_back = node.kept_back
     wait_for(lambda: node.kept_back > kept_back + 50, "records that are kept back", node)
     handed = node.status()["records"]

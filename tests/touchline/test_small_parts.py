@@ -18,7 +18,7 @@ from touchline.notify import notify, watchdog_interval_s
 from touchline.run import need, run
 from touchline.shell import emit, explain, guarded
 from touchline.stats import Window
-from touchline.units import format_bytes, parse_bytes, parse_size_px
+from touchline.units import format_bytes, format_duration, parse_bytes, parse_size_px
 
 
 def test_need_names_the_package():
@@ -137,3 +137,11 @@ def test_emit_prints_one_of_the_two(capsys):
     assert json.loads(capsys.readouterr().out) == {"a": 1}
     emit({"a": 1}, False, "text")
     assert capsys.readouterr().out == "text\n"
+
+
+def test_durations_are_read_in_their_unit():
+    sizes = [0, 1, 84, -9.4, 999, 999.6, 1_250, 3_100, 999_999, -9_200_000, 1e9, 3.2e12]
+    assert [format_duration(ns) for ns in sizes] == [
+        *("0 ns", "1 ns", "84 ns", "-9.4 ns", "999 ns", "1 µs", "1.25 µs", "3.1 µs", "1 ms", "-9.2 ms", "1 s"),
+        "3,200 s",
+    ]

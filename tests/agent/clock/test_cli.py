@@ -29,7 +29,6 @@ from agent.clock.mapping import Growth, Mapping
 from agent.clock.page import Page, PageClock, page_file, write_page
 from agent.clock.show import (
     age_text,
-    duration_text,
     page_document,
     plain_line,
     present,
@@ -119,7 +118,7 @@ def test_status_shows_the_present_stamp_and_what_is_behind_it(node, tmp_path, ca
                   "path delay   812 ns", f"pid {os.getpid()}, page 0.", "outliers 1, ignored 4, sent 1,200",
                   "time stepped by +40 us", "2027-01-15 08:00:00.500 UTC"):  # fmt: skip
         assert words in text, words
-    assert re.search(r"cameras \(TSC\) +\+0\.8124 +8\.20 ns +± 6\d ns +0\.[4-9] s +32 +parabola over 32 +locked", text)
+    assert re.search(r"cameras \(TSC\) +\+0\.8124 +8\.2 ns +± 6\d ns +0\.[4-9] s +32 +parabola over 32 +locked", text)
     assert re.search(r"monotonic +\+0\.8124 +- +± 30\d ns", text) and "TROUBLE" not in text
 
 
@@ -158,7 +157,7 @@ def test_check_is_for_scripts(node, tmp_path, capsys):
     assert touch("clock", "status", "--config", node) == 0
     assert touch("clock", "status", "--config", node, "--check") == 8
     shown = capsys.readouterr()
-    assert "UNLOCKED  ± 5.00 µs EXCEEDS the 1 µs allowed" in shown.out and "docs/clock.md" in shown.err
+    assert "UNLOCKED  ± 5 µs EXCEEDS the 1 µs allowed" in shown.out and "docs/clock.md" in shown.err
 
 
 def test_nothing_mapped_yet_is_said(node, tmp_path, capsys):
@@ -228,11 +227,7 @@ def test_no_status_is_too_odd_to_show(changes):
     assert all(letter.isprintable() or letter == "\n" for letter in text)
 
 
-def test_durations_and_ages():
-    sizes = [0, 1, 84, -9.4, 999.6, 1_250, -9_200_000, 1e9, 3.2e12]
-    assert [duration_text(ns) for ns in sizes] == [
-        "0 ns", "1 ns", "84 ns", "-9.40 ns", "1.00 µs", "1.25 µs", "-9.20 ms", "1 s", "3,200 s"
-    ]  # fmt: skip
+def test_ages():
     assert [age_text(s) for s in (0.42, 200.0, 18_120.0)] == ["0.4 s", "3 min 20 s", "5 h 02 min"]
     assert utc_text(5) == utc_text(1 << 62, -1e15) == ""
     assert utc_text(1_800_000_037_123_456_789, 37) == "2027-01-15 08:00:00.123 UTC"

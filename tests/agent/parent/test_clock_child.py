@@ -105,7 +105,7 @@ def test_an_end_in_good_order_that_nobody_asked_for_is_a_loss(make_parent: MakeP
 
 
 def test_an_unlocked_clock_degrades_only_where_it_is_required(make_parent: MakeParent):
-    trouble = "clock unlocked: bound 3.1 us exceeds the limit 1 us"
+    trouble = "clock unlocked: bound 3.1 µs exceeds the limit 1 µs"
     assert make_parent(**REQUIRED).state(trouble) == ("degraded", trouble)
     assert make_parent(**PTP).state(trouble) == ("running", trouble)
     assert make_parent(**PTP).state() == ("running", "")
