@@ -123,6 +123,21 @@ def _freeze(image: Image, folder: Path, seats: str) -> Golden:
     return golden
 
 
+_SPENT: Final[dict[str, float]] = {}  # seconds, by test, set-up and teardown included
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the time of tests that need an emulated node."""
+    if "virtual" in report.keywords:
+        _SPENT[report.nodeid] = _SPENT.get(report.nodeid, 0.0) + report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the emulated nodes cost."""
+    if _SPENT:
+        terminalreporter.write_line(f"virtual node: {len(_SPENT)} tests in {sum(_SPENT.values()) / 60:.1f} min")
+
+
 @contextmanager
 def _restored(golden: Golden, folder: Path, request: pytest.FixtureRequest) -> Iterator[VirtualSite]:
     from hil.virtual.site import VirtualSite

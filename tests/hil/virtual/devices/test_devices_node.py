@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -186,6 +187,10 @@ def test_a_recovery_device_is_plugged(virtual_node: VirtualNode):
     assert usb.devices() == []
 
 
+@pytest.mark.skipif(
+    not os.environ.get("TOUCHLINE_CAMPAIGN"),
+    reason="the clock's own tests in the node show as much: TOUCHLINE_CAMPAIGN=1",
+)
 def test_a_clock_locks_and_cannot_see_the_asymmetry(virtual_node: VirtualNode):
     ptp, guest = virtual_node.ptp, virtual_node.guest
     ports = ptp.build()
