@@ -30,8 +30,6 @@ NVPPS_PERIOD_S: Final = 0.5  # twice as often as events come, so that none is mi
 _TRIES: Final = 3
 _QUIET: Final = 3  # samples without an event before the other timebases go on alone
 _BESIDE_NS: Final = 3_000_000_000  # an event may be 1.5 s old when it is taken
-_FAR_NS: Final = 5_000_000_000
-_ALIKE: Final = 1e-3
 _DRIFT: Final = 2e-4  # TSC against the hardware clock, far beyond any crystal
 _PHC_NOISE_NS: Final = 10_000.0
 
@@ -202,43 +200,24 @@ def ptp_of_sync(ingress_ns: int, master_offset_ns: int, utc_offset_ns: int = 0) 
     return ingress_ns - master_offset_ns + utc_offset_ns
 
 
-def at_ingress(earlier: Pair, later: Pair, ingress_ns: int) -> Pair | None:
-    """Return the pair of the moment when a hardware clock showed ``ingress_ns``, on the line of two pairs; pure.
-
-    None when that moment lies more than 5 s away or the clock stepped between the pairs.
-    """
-    base_ns, ptp_ns = later.base_ns - earlier.base_ns, later.ptp_ns - earlier.ptp_ns
-    since_ns = ingress_ns - later.ptp_ns
-    if ptp_ns <= 0 or abs(base_ns - ptp_ns) > _ALIKE * ptp_ns or abs(since_ns) > _FAR_NS:
-        return None
-    part = since_ns / ptp_ns
-    half_ns = abs(1 + part) * later.half_ns + abs(part) * earlier.half_ns + ROUNDING_NS
-    return Pair(later.base_ns + since_ns * base_ns // ptp_ns, ingress_ns, half_ns)
-
-
 class SyncPairs:
-    """Pairs from ptp4l's own measurements, for clocks that it does not steer (``free_running``) or that are no PHC.
+    """Pairs from ptp4l's own measurements with software time stamping, where its local clock is CLOCK_REALTIME.
 
-    With software time stamping its local clock is CLOCK_REALTIME, tied to MONOTONIC here; with hardware time stamping
-    it is the one that ``clocks`` reads. What the network does to a single measurement is left to the fit.
+    That is tied to MONOTONIC here. What the network does to a single measurement is left to the fit.
     """
 
     method = "sync"
     period_s = PHC_PERIOD_S
 
-    def __init__(self, clocks: PairSource | None = None, *, tie_clocks: TieClocks = tie) -> None:
-        self._clocks = clocks
+    def __init__(self, *, tie_clocks: TieClocks = tie) -> None:
         self._tie = tie_clocks
         self._link: Tie | None = None
-        self._two: dict[Timebase, tuple[Pair, Pair]] = {}
         self._seen_ns = 0
         self._found: Sample = {}
 
     def describe(self) -> str:
         """Say which clock ptp4l stamps with."""
-        if self._clocks is None:
-            return "sync messages of ptp4l on CLOCK_REALTIME; no TSC"
-        return f"sync messages of ptp4l on {self._clocks.describe()}"
+        return "sync messages of ptp4l on CLOCK_REALTIME; no TSC"
 
     def event(self, ingress_ns: int, master_offset_ns: int, utc_offset_ns: int = 0) -> None:
         """Take ptp4l's word on one sync message, at once: TIME_STATUS_NP's ingress_time and master_offset.
@@ -248,8 +227,8 @@ class SyncPairs:
         if ingress_ns <= 0 or ingress_ns == self._seen_ns:
             return
         self._seen_ns = ingress_ns
-        moments = self._on_realtime(ingress_ns) if self._clocks is None else self._on_clocks(ingress_ns)
         ptp_ns = ptp_of_sync(ingress_ns, master_offset_ns, utc_offset_ns)
+        moments = self._on_realtime(ingress_ns)
         self._found = {base: Pair(pair.base_ns, ptp_ns, pair.half_ns) for base, pair in moments.items()}
 
     def sample(self) -> Sample:
@@ -258,9 +237,7 @@ class SyncPairs:
         return found
 
     def close(self) -> None:
-        """Close what is read beside ptp4l."""
-        if self._clocks is not None:
-            self._clocks.close()
+        """Nothing is open."""
 
     def _on_realtime(self, ingress_ns: int) -> Sample:
         """The event on MONOTONIC; nothing when REALTIME was stepped since the last one, perhaps after its arrival."""
@@ -273,15 +250,6 @@ class SyncPairs:
             base: Pair(ingress_ns + one.difference_ns, ingress_ns, one.half_ns + ROUNDING_NS)
             for base, one in ((Timebase.MONOTONIC_RAW, raw), (Timebase.MONOTONIC, link))
         }
-
-    def _on_clocks(self, ingress_ns: int) -> Sample:
-        """The event on each timebase of which two pairs are known."""
-        assert self._clocks is not None
-        for base, pair in self._clocks.sample().items():
-            earlier = self._two[base][1] if base in self._two else pair
-            self._two[base] = earlier, pair
-        found = {base: at_ingress(earlier, later, ingress_ns) for base, (earlier, later) in self._two.items()}
-        return {base: pair for base, pair in found.items() if pair is not None}
 
 
 class SystemPairs:
@@ -337,7 +305,6 @@ def open_pairs(
     phc: str = "auto",
     pairs: str = "auto",
     time_stamping: str = "hardware",
-    free_running: bool = False,
     openers: Openers | None = None,
 ) -> PairSource:
     """Open the source that the configuration asks for, values as in its section [clock].
@@ -351,8 +318,7 @@ def open_pairs(
             hint = 'set pairs = "auto", or time_stamping = "hardware" on an interface with a clock'
             raise ConfigError(f'[clock.ptp] pairs = "{pairs}" does not go with time_stamping = "software"', hint=hint)
         return SyncPairs(tie_clocks=openers.tie_clocks)
-    source = _open_hardware(interface, phc, pairs, openers)
-    return SyncPairs(source, tie_clocks=openers.tie_clocks) if free_running else source
+    return _open_hardware(interface, phc, pairs, openers)
 
 
 def _open_hardware(interface: str, phc: str, pairs: str, openers: Openers) -> PairSource:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
@@ -21,7 +20,6 @@ from agent.clock.pairs import (
     PairSource,
     PhcPairs,
     SyncPairs,
-    at_ingress,
     carried,
     open_pairs,
     ticks_here,
@@ -242,42 +240,6 @@ def test_a_step_of_realtime_costs_one_event():
         assert MONO in source.sample()
 
 
-@given(
-    st.tuples(st.integers(-200_000, 200_000), st.integers(-500_000, 500_000)),
-    st.integers(0, 400_000_000),
-    st.integers(-(10**15), 10**15),
-)
-def test_hardware_time_stamps_of_a_clock_that_nobody_steers(rates_ppb, late_ns, offset_ns):
-    machine = orin()
-    machine.slew_ppb = rates_ppb[1]
-    machine.set_phc(10**18, rates_ppb[0])
-    with machine.in_charge():
-        source = SyncPairs(pairs_on(machine, "offset"))
-        found = []
-        for _ in range(3):
-            machine.run(1.0)
-            ingress_ns = int(machine.phc_at(machine.now))
-            machine.now += late_ns
-            source.event(ingress_ns, offset_ns)
-            found.append(source.sample())
-    assert found[0] == {}
-    assert set(found[1]) == set(found[2]) == {RAW, MONO}
-    for sample in found[1:]:
-        for base, pair in sample.items():
-            assert abs(machine.error_ns(base, replace(pair, ptp_ns=pair.ptp_ns + offset_ns))) <= pair.half_ns
-    assert source.describe().startswith("sync messages of ptp4l on /dev/ptp0 by")
-    source.close()
-
-
-def test_a_moment_between_two_pairs_and_those_that_cannot_be():
-    earlier, later = Pair(10**9, 5 * 10**9, 100.0), Pair(2 * 10**9, 6 * 10**9 + 20_000, 50.0)
-    assert at_ingress(earlier, later, 5_500_010_000) == Pair(1_500_000_000, 5_500_010_000, 77.0)
-    assert at_ingress(earlier, later, 20 * 10**9) is None
-    assert at_ingress(earlier, replace(later, ptp_ns=7 * 10**9), 6 * 10**9) is None
-    assert at_ingress(earlier, replace(later, ptp_ns=10**9), 6 * 10**9) is None
-    assert at_ingress(later, later, 6 * 10**9) is None
-
-
 # --- choice ---
 
 
@@ -338,8 +300,6 @@ def test_the_other_choices():
     there = Hardware()
     source = open_pairs("eth0", phc="/dev/ptp9", pairs="phc", openers=there.openers())
     assert (type(source), there.opened) == (PhcPairs, ["/dev/ptp9"])
-    source = open_pairs("eth0", free_running=True, pairs="phc", openers=there.openers())
-    assert (type(source), source.method) == (SyncPairs, "sync")
     source = open_pairs("eth0", time_stamping="software", openers=Hardware(phc=False).openers())
     assert (type(source), source.describe()) == (SyncPairs, "sync messages of ptp4l on CLOCK_REALTIME; no TSC")
     with pytest.raises(ConfigError, match="does not go with"):
