@@ -88,7 +88,7 @@ class V4l2Camera:
         except OSError as error:
             self.close()
             raise open_failure(number, self._path, error, "set up") from error
-        except BaseException:
+        except BaseException:  # whatever it was, the device must not stay claimed
             self.close()
             raise
         assert self._agreed is not None

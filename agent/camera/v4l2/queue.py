@@ -63,7 +63,7 @@ class BufferQueue:
         try:
             for index in range(self.count):
                 self._map(index)
-        except BaseException:
+        except BaseException:  # whatever it was, no buffer may stay mapped
             self.release()
             raise
 

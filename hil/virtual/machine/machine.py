@@ -348,7 +348,7 @@ class Machine:
     def _or_close(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except BaseException:
+        except BaseException:  # an interrupt too: nothing may run on
             self.close()
             raise
 

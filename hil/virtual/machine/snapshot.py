@@ -128,7 +128,7 @@ def freeze(
         meta = {key: value for key, value in asdict(snapshot).items() if key != "folder"}
         (part / META_FILE).write_text(json.dumps({"schema": SCHEMA, **meta}, indent=1))
         part.rename(folder)
-    except BaseException:
+    except BaseException:  # an interrupt too: half a snapshot is none
         shutil.rmtree(part, ignore_errors=True)
         raise
     return snapshot

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import shutil
-import subprocess
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 from agent.clock import phc, uapi
 from agent.clock.phc import Method, Ticks, open_phc, phc_of, ticks_of
 from tests.agent.clock.fake_phc import FakeDevice, Machine, fail
+from tests.agent.kernel_headers import MACHINES, printed
 from touchline.errors import ConfigError, HardwareError
 from touchline.timeline import Timebase
 
@@ -45,10 +44,6 @@ PLACES = [
     for member, *_ in getattr(uapi, name)._fields_
     if member not in {"rsv", "clockid"}  # a reserved word becomes a member as kernels grow
 ]
-MACHINES = {
-    "this": (("gcc",), (), "/usr/include"),
-    "arm64": (("aarch64-linux-gnu-gcc", "-static"), ("qemu-aarch64-static",), "/usr/aarch64-linux-gnu/include"),
-}
 
 
 def ours() -> list[str]:
@@ -72,16 +67,7 @@ def program() -> str:
 @pytest.mark.system
 @pytest.mark.parametrize("machine", MACHINES)
 def test_layouts_and_numbers_are_the_kernels_own(machine: str, tmp_path: Path):
-    compiler, runner, include = MACHINES[machine]
-    if not Path(include, "linux", "ptp_clock.h").exists():
-        pytest.skip(f"the kernel's user-space headers for {machine} are not installed (linux-libc-dev)")
-    for name in [compiler[0], *runner]:
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is not installed")
-    source, binary = tmp_path / "uapi.c", tmp_path / "uapi"
-    source.write_text(program())
-    subprocess.run([*compiler, "-Wall", "-o", str(binary), str(source)], check=True)
-    theirs = subprocess.run([*runner, str(binary)], check=True, capture_output=True, text=True).stdout.splitlines()
+    theirs = printed(program(), machine, "linux/ptp_clock.h", tmp_path)
     assert theirs == ours()
     assert len(NUMBERS) >= 12
 

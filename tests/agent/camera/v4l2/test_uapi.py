@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.camera.v4l2 import requests, uapi
+from tests.agent.kernel_headers import MACHINES, printed
 
 STRUCTURES = {name: value for name, value in vars(uapi).items() if name.startswith(("v4l2_", "time"))}
 NUMBERS = {
@@ -52,25 +51,10 @@ def program() -> str:
     return f"{includes}int main(void) {{\n" + "\n".join(body) + "\nreturn 0; }\n"
 
 
-MACHINES = {
-    "this": (("gcc",), (), "/usr/include"),
-    "arm64": (("aarch64-linux-gnu-gcc", "-static"), ("qemu-aarch64-static",), "/usr/aarch64-linux-gnu/include"),
-}
-
-
 @pytest.mark.system
 @pytest.mark.parametrize("machine", MACHINES)
 def test_layouts_and_numbers_are_the_kernels_own(machine: str, tmp_path: Path):
-    compiler, runner, include = MACHINES[machine]
-    if not Path(include, "linux", "videodev2.h").exists():
-        pytest.skip(f"the kernel's user-space headers for {machine} are not installed (linux-libc-dev)")
-    for name in [compiler[0], *runner]:
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is not installed")
-    source, binary = tmp_path / "uapi.c", tmp_path / "uapi"
-    source.write_text(program())
-    subprocess.run([*compiler, "-Wall", "-o", str(binary), str(source)], check=True)
-    theirs = subprocess.run([*runner, str(binary)], check=True, capture_output=True, text=True).stdout.splitlines()
+    theirs = printed(program(), machine, "linux/videodev2.h", tmp_path)
     assert theirs == [line.replace(" = 0x0", " = 0") for line in ours()]
     assert len(STRUCTURES) > 20
     assert len(NUMBERS) > 60
