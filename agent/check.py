@@ -14,6 +14,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.camera.registry import open_camera
+from agent.check_pair import address_text, pair_text, paths_text, witness_text
 from agent.clock.linuxptp.profile import settings_of as ptp_settings_of
 from agent.clock.management import ManagementClient, PortDataSet, TimeStatusNp
 from agent.clock.management.values import number_text
@@ -25,6 +26,7 @@ from agent.rings import make_ring
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
 from touchline.config import CameraSection, NodeConfig
+from touchline.config.failover import FailoverSection
 from touchline.errors import LinkError, ResourceError, TouchlineError
 from touchline.mqtt import make_client, settings_of
 from touchline.mqtt_errors import CertificateExpired, LinkLost
@@ -64,8 +66,18 @@ def check_node(config: NodeConfig, *, connect: bool = False) -> Iterator[Finding
         yield _judge("clock pairs", partial(_pairs, config))
     yield _judge("spool", partial(_writable, config.publish.spool_dir, config.publish.spool_max_bytes))
     yield _judge("mqtt", partial(_certificates, config))
+    if config.failover is not None:
+        yield from _pair(config, config.failover)
     if connect:
         yield _judge("broker", partial(_broker, config))
+
+
+def _pair(config: NodeConfig, section: FailoverSection) -> Iterator[Finding]:
+    yield _judge("failover", partial(pair_text, config, section))
+    yield _judge("failover paths", partial(paths_text, section))
+    yield _judge("failover witness", partial(witness_text, section))
+    if section.address:
+        yield _judge("failover address", partial(address_text, section))
 
 
 def _judge(what: str, check: Callable[[], str]) -> Finding:
@@ -136,7 +148,7 @@ def _calibration(section: CameraSection) -> str:
 
 
 def _ring(config: NodeConfig, section: CameraSection) -> str:
-    ring = make_ring(config.ring, section)
+    ring = make_ring(config.ring, section, recorded=config.record is not None)
     try:
         return ring.describe(section.rate_hz)
     finally:

@@ -103,6 +103,7 @@ def status_text(document: dict[str, Any]) -> str:
     """The status document for a person."""
     lines = [f"node {document['node']}: {document['state']} {document['reason']}".rstrip()]
     lines += [f"  camera {camera}: {fps:.1f} frames/s" for camera, fps in document["fps"].items()]
+    lines += [f"  failover {_failover_text(document['failover'])}"] if document.get("failover") else []
     frames = document["frames"]
     lines.append(f"  frames {frames['captured']} captured, {frames['processed']} processed")
     lines.append(f"  records {document['records']}, spool {json.dumps(document['spool'])}")
@@ -115,6 +116,15 @@ def status_text(document: dict[str, Any]) -> str:
         failure = f", last failure: {child['last_failure']}" if child["last_failure"] else ""
         lines.append(f"  {name}: pid {child['pid']}, {child['restarts']} restarts{failure}")
     return "\n".join(lines)
+
+
+def _failover_text(failover: dict[str, Any]) -> str:
+    gate = "open" if failover["open"] else "shut"
+    text = f"{failover['role']}, epoch {failover['epoch']}, gate {gate}, {failover['covered_batches']} of "
+    text += f"{failover['held_batches']} held batches covered by the twin"
+    if failover["cursor_age_ms"] is not None:
+        text += f", cursor {failover['cursor_age_ms']:g} ms behind"
+    return text if failover["service"] else f"{text}, NO FAILOVER SERVICE"
 
 
 def _clock_text(clock: dict[str, Any]) -> str:

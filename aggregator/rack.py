@@ -23,6 +23,7 @@ from touchline.config import RackConfig
 from touchline.stats import Window
 
 _MAX_NODES: Final = 1000  # whose starts are told
+_START_BYTES: Final = 12  # of a boot id; the rest counts the times that a node became standby
 _REVIEW_NS: Final = 200_000_000  # how often the nodes' clocks are compared; they speak every half second or second
 _REFUSAL_EVENT_NS: Final = 10_000_000_000  # the same refusal is told once in so long; the counter has them all
 
@@ -194,6 +195,7 @@ class Rack:
         self._say("warning", "refused", f"message of {who} refused: {refusal.reason.value}, {refusal.detail}", ptp_ns)
 
     def _new_boot(self, node: str, boot_id: bytes, ptp_ns: int) -> None:
+        boot_id = boot_id[:_START_BYTES]
         if self._boots.get(node) != boot_id:
             known = node in self._boots
             if not known and len(self._boots) >= _MAX_NODES:
@@ -268,7 +270,9 @@ class Rack:
 
     def _node_rows(self, now_ns: int) -> list[dict[str, Any]]:
         rows = self._board.rows(now_ns)
+        cameras = self._desk.acceptor.cameras.items()
         for row in rows:
+            row["owns"] = sorted(camera for camera, state in cameras if state.owner == row["node"])
             standing = self._watch.verdict.nodes.get(row["node"])
             row["clock"] |= {
                 "aligned": standing is not None and standing.aligned,

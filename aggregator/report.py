@@ -22,6 +22,9 @@ def status_text(value: dict[str, Any]) -> str:
     for node in value["nodes"]:
         lines.append(f"node      {node['node']}: {_node_text(node)}")
         lines.append(f"  clock   {_clock_text(node)}")
+        if node["role"]:
+            cameras = ", ".join(map(str, node["owns"]))
+            lines.append(f"  pair    {node['role']}, " + (f"sends camera {cameras}" if cameras else "sends no camera"))
     return "\n".join(lines)
 
 

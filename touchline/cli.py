@@ -20,8 +20,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "completion": ("touchline.completion:completion", "Print the completion script for bash, zsh or fish."),
     "demo": ("hil.demo.cli:demo", "The whole chain on this machine: cameras to dots on a pitch."),
     "detect": ("agent.detect.cli:detect", "Look at a detector on your own footage."),
+    "failover": ("failover.cli:failover", "The twin: who publishes, hand-over, drill, the witness on the rack."),
     "flash": ("flash.cli:flash", "Bring Touchline onto a node: the offline bundle and its installer."),
     "hil": ("hil.cli:hil", "The simulated venue, the bench rack and the virtual node."),
+    "node": ("flash.node_cli:node", "The host of a node: its settings and the spare encoder."),
+    "recording": ("agent.record.cli:recording", "Recorded pictures: check them, join those of two nodes."),
     "record": ("touchline.record_cli:record", "The 104-byte record: decode it, print its layout."),
 }
 

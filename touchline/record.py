@@ -64,7 +64,10 @@ MAX_BATCH_BYTES: Final = HEADER_BYTES + MAX_BATCH_RECORDS * RECORD_BYTES
 
 FIELD_MEANING: Final = {
     "version": "layout version, 1",
-    "flags": "bit 0 predicted, 1 clock within bound, 2 from standby, 3 identity confirmed; class in bits 4..7",
+    "flags": (
+        "bit 0 predicted, 1 clock within bound, 2 from standby (recorded while its node was standby and sent after it "
+        "took over), 3 identity confirmed; class in bits 4..7"
+    ),
     "camera": "camera number, unique across the site (the twins of a pair share it)",
     "frame": "the camera's own frame sequence number",
     "ptp_ns": "start of exposure, PTP time, ns since the TAI epoch",
@@ -81,15 +84,16 @@ FIELD_MEANING: Final = {
     "count": "records in this batch",
     "layout_hash": "first 64 bits of SHA-256 over both layouts",
     "node": "node name, ASCII, NUL padded",
-    "boot_id": "random id of this start of the agent",
+    "boot_id": "random id of this start of the agent; a node that becomes standby counts on in the last 4 bytes",
     "epoch": "fencing epoch",
-    "batch_number": "batch number since this start",
-    "first_record": "number of the first record since this start",
+    "batch_number": "batch number under this boot id",
+    "first_record": "number of the first record under this boot id",
     "reserved": "0",
     "crc32c": "CRC-32C (Castagnoli) of header up to here and all records",
 }
 
 _CRC_OFFSET: Final = 76
+_EPOCH_OFFSET: Final = 48
 _NODE_NAME: Final = re.compile(r"[a-z0-9-]{1,16}")
 
 
@@ -228,6 +232,15 @@ def pack_batch(header: BatchHeader, records: NDArray[np.void]) -> bytes:
     body = records.tobytes()
     crc = google_crc32c.extend(google_crc32c.value(head_bytes), body)
     return b"".join((head_bytes, crc.to_bytes(4, "little"), body))
+
+
+def with_epoch(data: bytes, epoch: int) -> bytes:
+    """Return the same batch under another fencing epoch: eight bytes and the checksum differ. ``data`` is a batch."""
+    rest = data[_EPOCH_OFFSET + 8 : _CRC_OFFSET]
+    head = b"".join((data[:_EPOCH_OFFSET], epoch.to_bytes(8, "little"), rest))
+    body = data[HEADER_BYTES:]
+    crc = google_crc32c.extend(google_crc32c.value(head), body)
+    return b"".join((head, crc.to_bytes(4, "little"), body))
 
 
 def read_header(data: bytes | memoryview) -> BatchHeader:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from agent.camera.grid import Trigger, TriggeredFrames
 from agent.camera.pacing import Pace, await_exposure
-from agent.camera.port import CameraInfo, Frame, PixelFormat
+from agent.camera.port import CameraInfo, Frame, FrameTimeout, PixelFormat
 from agent.camera.registry import read_options
 from touchline.config import CameraSection, Section
 from touchline.errors import InputError
-from touchline.timeline import Clock, monotonic_ns, sleep_until
+from touchline.timeline import Clock, Stamp, monotonic_ns, sleep_until
 
 _MARK: Final = struct.Struct("<QQ")  # sequence number, then its complement
 
@@ -24,6 +26,19 @@ class PatternOptions(Section):
     frames: int | None = Field(default=None, ge=1, description="end after so many frames; absent: never")
     paced: bool = True
     drop_every: int = Field(default=0, ge=0, description="pretend to lose every n-th frame; 0 loses none")
+    grid: bool = Field(
+        default=False, description="expose at the multiples of the period on the PTP timescale, as twins do"
+    )
+    grid_offset_us: float = Field(
+        default=0.0, ge=-100_000.0, le=100_000.0, description="so much later than the grid: what two triggers differ by"
+    )
+    buffers: int = Field(default=4, ge=1, le=64, description="exposures kept for a late reader; with grid only")
+
+    @model_validator(mode="after")
+    def _grid_is_paced(self) -> PatternOptions:
+        if self.grid and not self.paced:
+            raise ValueError("grid needs paced = true: its exposures come when they come")
+        return self
 
 
 class PatternCamera:
@@ -42,12 +57,15 @@ class PatternCamera:
         self._monotonic, self._wait_until = monotonic, wait_until
         self._pace: Pace | None = None
         self._next = 0
+        trigger = Trigger(section.rate_hz, round(self._options.grid_offset_us * 1000))
+        self._frames = TriggeredFrames(trigger, self._options.buffers)
 
     def open(self) -> None:
         """Nothing to claim."""
 
     def start(self) -> None:
-        """Begin with frame 0, now."""
+        """Begin with frame 0, now, or with the next exposure of the grid."""
+        self._frames.start(self._clock.now())
         self._pace, self._next = Pace(self._monotonic(), self._section.rate_hz), 0
 
     def read(self, landing: memoryview, timeout_s: float) -> Frame | None:
@@ -57,13 +75,36 @@ class PatternCamera:
             return None
         if self._options.drop_every and self._next % self._options.drop_every == self._options.drop_every - 1:
             self._next += 1
-        exposure_ns = self._monotonic()
-        if self._options.paced:
-            exposure_ns = self._pace.exposure_ns(self._next)
-            await_exposure(exposure_ns, timeout_s, self._monotonic, self._wait_until)
+            if self._options.grid:
+                self._frames.take()
+        if self._options.grid:
+            stamp = self._await_grid(timeout_s)
+            self._next = self._frames.take()
+        else:
+            stamp = self._clock.at(self._await_pace(self._pace, timeout_s))
         draw(landing[: self.info().frame_bytes], self._next)
         self._next += 1
-        return Frame(self._next - 1, self._clock.at(exposure_ns))
+        return Frame(self._next - 1, stamp)
+
+    def _await_pace(self, pace: Pace, timeout_s: float) -> int:
+        """When the next frame is exposed, monotonic ns: its turn, or now when nothing paces it."""
+        if not self._options.paced:
+            return self._monotonic()
+        exposure_ns = pace.exposure_ns(self._next)
+        await_exposure(exposure_ns, timeout_s, self._monotonic, self._wait_until)
+        return exposure_ns
+
+    def _await_grid(self, timeout_s: float) -> Stamp:
+        """Wait until the next exposure of the grid has begun; its stamp."""
+        deadline_ns = self._monotonic() + int(timeout_s * 1e9)
+        while True:
+            now = self._clock.now()
+            exposure_ns = self._frames.due_ns(now)
+            if exposure_ns <= now.ptp_ns:
+                return replace(now, ptp_ns=exposure_ns)
+            if self._monotonic() >= deadline_ns:
+                raise FrameTimeout(f"the next frame is due in {(exposure_ns - now.ptp_ns) / 1e9:.3g} s")
+            self._wait_until(min(self._monotonic() + exposure_ns - now.ptp_ns, deadline_ns))
 
     def stop(self) -> None:
         """Stop; `start` begins anew."""

@@ -24,6 +24,7 @@ class ChildHandle:
     never goes back. ``last_failure`` says how the last failed life ended, ``failed_ns`` when. ``restart_ns``: when
     the next life begins; None when none is due. ``finished``: its job is done and no life follows. ``was_ready``: one
     of its lives has begun its job. ``events``: what it has to say to the rack; who takes them empties the list.
+    ``duty``: role and epoch of the node as the publisher says; ``told_duty``: as this child was told.
     """
 
     spec: ChildSpec
@@ -44,6 +45,8 @@ class ChildHandle:
     events: list[dict[str, str]] = field(default_factory=list)
     lives: int = 0
     told_go: bool = False
+    duty: tuple[str, int] | None = None
+    told_duty: tuple[str, int] | None = None
     _words: str = ""
 
     @property
@@ -68,6 +71,7 @@ class ChildHandle:
         self.control = parent_end
         self.pidfd = os.pidfd_open(self.process.pid)
         self.ready, self.told_go, self.restart_ns, self._words = False, False, None, ""
+        self.duty = self.told_duty = None
         self.lives += 1
 
     def hear(self) -> None:
@@ -87,6 +91,8 @@ class ChildHandle:
             self.ready, self.was_ready, self.facts = True, True, message
         elif kind == "report":
             self.report = message
+        elif kind == "role":
+            self.duty = (message["role"], message["epoch"])
         elif kind == "events":
             self.events += message["events"]
         elif kind == "failed":

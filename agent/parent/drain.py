@@ -1,4 +1,4 @@
-"""How the agent ends: captures close their rings, inferences work them off, the publisher empties its spool.
+"""How the agent ends: captures close their rings, inferences and recorders work them off, the publisher its spool.
 
 The clock goes with the last of the inferences: until then somebody asks it, and the publisher does not.
 
@@ -16,7 +16,13 @@ from agent.parent.children import ChildHandle
 from agent.processes.spec import Role
 
 _LOG: Final = logging.getLogger("agent")
-_SHARES: Final = {Role.CAPTURE: 0.3, Role.INFERENCE: 0.7, Role.CLOCK: 0.9, Role.PUBLISHER: 1.0}
+_SHARES: Final = {
+    Role.CAPTURE: 0.3,
+    Role.INFERENCE: 0.7,
+    Role.RECORDER: 0.9,
+    Role.CLOCK: 0.9,
+    Role.PUBLISHER: 1.0,
+}
 _PUBLISHER_SENDS: Final = 0.9  # of the time; the rest is for its goodbye and its last report
 
 
@@ -42,6 +48,7 @@ class Drain:
         self._tell(Role.CAPTURE, {"type": "stop"})
         if Role.CAPTURE not in roles:
             self._tell(Role.INFERENCE, {"type": "stop"})
+            self._tell(Role.RECORDER, {"type": "stop"})
         if not roles & {Role.CAPTURE, Role.INFERENCE}:
             self._tell(Role.CLOCK, {"type": "stop"})
             deadline_ns = self._begin_ns + int(_PUBLISHER_SENDS * self._drain_ns)

@@ -88,15 +88,24 @@ class NodeView:
                 return found
         return {}
 
+    def failover(self) -> dict[str, Any]:
+        """What the publisher says of its part in a pair; empty without failover. One that does not run has no part."""
+        said = self.said("failover")
+        if said and not any(child.running and "failover" in child.report for child in self.children):
+            return {**said, "role": "standby", "open": False, "service": False}
+        return said
+
     def document(self) -> dict[str, Any]:
         """The health document: topic ``health``, ``status.json`` and ``touchline agent status``."""
+        failover = self.failover()
+        recording = {child.name: child.report["recording"] for child in self.children if "recording" in child.report}
         return {
             "node": self.name,
             "ptp_ns": self.clock.ptp_ns,
             "pid": self.pid,
             "state": self.state,
             "reason": self.reason,
-            "epoch": self.epoch,
+            "epoch": failover.get("epoch", self.epoch),
             "boot_id": self.boot_id,
             "fps": {str(camera): round(rate, 2) for camera, rate in self.rates.items()},
             "frames": {"captured": self.captured(), "processed": self.total("processed")},
@@ -108,6 +117,8 @@ class NodeView:
             "link": self.said("link"),
             "stages_ms": self.stages(),
             "children": {child.name: _child_document(child) for child in self.children},
+            **({"failover": failover} if failover else {}),
+            **({"recording": recording} if recording else {}),
         }
 
     def clock_document(self) -> dict[str, Any]:

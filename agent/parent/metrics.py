@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -11,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from agent.parent.health import NodeView
 from agent.processes.child import TRACKER
+from failover.core.types import Role as PairRole
 from touchline.errors import ResourceError
 from touchline.timeline import ClockState
 
@@ -30,6 +32,20 @@ _CLOCK = {
 }
 
 
+_FAILOVER = {
+    "epoch": "fencing epoch of the node's gate",
+    "open": "1 while records may leave",
+    "service": "1 while the failover service is there",
+    "cursor_age_ms": "newest frame to the newest that is known to be at the rack, worst camera, ms",
+}
+_FAILOVER_TOTALS = {
+    "held_batches": "batches spooled as a standby",
+    "covered_batches": "of them, those that the twin delivered",
+    "covered": "records in these",
+    "doubts": "times that the twin's cursor leapt, and what was held went to the rack all the same",
+}
+
+
 class NodeCollector:
     """Turns the present node view into metric families whenever it is asked."""
 
@@ -45,6 +61,7 @@ class NodeCollector:
         yield from _counter_families(view)
         yield from _gauge_families(view)
         yield from _clock_families(view)
+        yield from _failover_families(view.failover())
 
 
 def _stage_families(view: NodeView) -> Iterator[Metric]:
@@ -112,6 +129,21 @@ def _clock_families(view: NodeView) -> Iterator[Metric]:
         value = view.clock_says.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield GaugeMetricFamily(f"touchline_clock_{name}", words, value=value)
+
+
+def _failover_families(failover: Mapping[str, Any]) -> Iterator[Metric]:
+    """The node's part in its pair; nothing without failover."""
+    if not failover:
+        return
+    role = GaugeMetricFamily("touchline_failover_role", "1 for the role that the node has", labels=["role"])
+    for one in PairRole:
+        role.add_metric([one.value], 1 if failover["role"] == one.value else 0)
+    yield role
+    for name, words in _FAILOVER.items():
+        if failover.get(name) is not None:
+            yield GaugeMetricFamily(f"touchline_failover_{name}", words, value=float(failover[name]))
+    for name, words in _FAILOVER_TOTALS.items():
+        yield CounterMetricFamily(f"touchline_failover_{name}", words, value=failover[name])
 
 
 def serve_metrics(bind: str, port: int, view: Callable[[], NodeView | None]) -> WSGIServer:

@@ -18,6 +18,7 @@ from typing import Final
 from agent.parent.children import ChildHandle
 from agent.parent.clock import ClockView, NodeClock
 from agent.parent.drain import Drain
+from agent.parent.duty import NodeDuty
 from agent.parent.health import NodeView, Rates
 from agent.parent.metrics import serve_metrics
 from agent.parent.status import prepare_folders, write_status
@@ -44,6 +45,7 @@ class Agent:
         self.config, self._path = config, config_path
         self._clock = NodeClock(config)
         self._clock_lost = ""  # why the clock process is given up
+        self._duty = NodeDuty(config)
         self._rings: dict[int, Ring] = {}
         self._children: list[ChildHandle] = []
         self._given_up: dict[int, int] = {}  # camera index -> exit code
@@ -81,7 +83,7 @@ class Agent:
 
     def _make_rings(self) -> None:
         for index, camera in enumerate(self.config.camera):
-            self._rings[index] = make_ring(self.config.ring, camera)
+            self._rings[index] = make_ring(self.config.ring, camera, recorded=self.config.record is not None)
             _LOG.info("camera %d %s", camera.number, self._rings[index].describe(camera.rate_hz))
 
     def _make_children(self) -> None:
@@ -93,6 +95,9 @@ class Agent:
         self._add(Role.PUBLISHER, None, receiving)
         for index in self._rings:
             self._add(Role.INFERENCE, index, sending)
+        if self.config.record is not None:
+            for index in self._rings:
+                self._add(Role.RECORDER, index, None)
         for index in self._rings:
             self._add(Role.CAPTURE, index, None)
         for child in self._children:
@@ -156,6 +161,7 @@ class Agent:
         for capture in self._role(Role.CAPTURE):
             if capture.running and not capture.told_go and (capture.spec.camera in ready or capture.lives > 1):
                 capture.told_go = capture.tell({"type": "go"})
+        self._duty.tell(self._children)
 
     def _role(self, role: Role) -> list[ChildHandle]:
         return [child for child in self._children if child.spec.role is role]
@@ -184,11 +190,18 @@ class Agent:
             self._end_if_no_camera_is_left()
 
     def _give_up(self, child: ChildHandle, code: int) -> None:
-        """A mistake at the start, or a publisher that cannot live, ends the node; later a camera is lost alone."""
+        """A mistake at the start, or a publisher that cannot live, ends the node; later a camera is lost alone.
+
+        A recorder is never worth the node.
+        """
         limit = "" if code in FINAL_EXITS else f" after {child.budget.limit} restarts"
         reason = f"{child.name} failed{limit}: {child.last_failure}"
         if child.spec.role is Role.CLOCK:
             self._lose_clock(child, reason, code)
+            return
+        if child.spec.role is Role.RECORDER:
+            self._duty.lost[child.name] = reason
+            self._tell_event("error", "recorder_lost", f"{reason}; its camera is not recorded any more")
             return
         if child.spec.camera is None or not self._was_running:
             self._end(reason, code)
@@ -232,11 +245,14 @@ class Agent:
         if flowing and interval_s and now_ns - self._watchdog_ns > interval_s * 1e9:
             self._watchdog_ns = now_ns
             notify("WATCHDOG=1")
-        if now_ns - self._looked_ns >= _LOOK_EVERY_NS:
+        due = now_ns - self._looked_ns >= _LOOK_EVERY_NS
+        if not due and self.config.failover is None:
+            return
+        clock = self._clock.look(self._timebases())
+        if due or self._duty.must_tell(clock):
             self._looked_ns = now_ns
             for camera, ledger in ledgers.items():
                 self._rates.look(camera, ledger.committed, now_ns)
-            clock = self._clock.look(self._timebases())
             self._look(ledgers, clock, *self._state(now_ns, clock.trouble))
 
     def _ledgers(self) -> dict[int, RingLedger]:
@@ -257,6 +273,7 @@ class Agent:
         troubles += [f"inference of camera {camera} takes no frames" for camera in self._taken.stalled(now_ns)]
         troubles += [f"camera {self.config.camera[index].number} is given up" for index in self._given_up]
         troubles += [self._clock_lost] if self._clock_lost else []
+        troubles += self._duty.troubles(self._children, self._given_up)
         noted = [clock_trouble] if clock_trouble else []
         if self.config.clock.on_unlocked == "required":
             troubles, noted = [*troubles, *noted], []
@@ -287,8 +304,9 @@ class Agent:
             ledgers=ledgers,
             rates=dict(self._rates.fps),
         )
+        documents = {"type": "documents", "health": view.document(), "clock": view.clock_document()}
         for publisher in publishers:
-            publisher.tell({"type": "documents", "health": view.document(), "clock": view.clock_document()})
+            publisher.tell({**documents, "fitness": self._duty.fitness(clock)})
         write_status(self.config, view)
 
     def _pass_on(self, child: ChildHandle) -> None:

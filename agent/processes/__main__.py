@@ -17,6 +17,7 @@ JOBS: Final = {
     Role.INFERENCE: ("agent.processes.inference", "run_inference"),
     Role.PUBLISHER: ("agent.processes.publisher", "run_publisher"),
     Role.CLOCK: ("agent.processes.clock", "run_clock"),
+    Role.RECORDER: ("agent.processes.recorder", "run_recorder"),
 }
 
 _MAX_WORDS: Final = 2000

@@ -122,6 +122,7 @@ def _cpus_of(config: NodeConfig, role: Role) -> list[int]:
         Role.CAPTURE: process.capture_cpus,
         Role.INFERENCE: process.inference_cpus,
         Role.PUBLISHER: process.publisher_cpus,
+        Role.RECORDER: config.record.cpus if config.record is not None else [],
     }
     return table.get(role, [])  # the clock process is one of many small things: wherever there is room
 

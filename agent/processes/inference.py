@@ -18,6 +18,8 @@ from agent.detect.detector import Detector
 from agent.detect.pixels import to_rgb
 from agent.detect.types import Detections
 from agent.processes.child import TRACKER, Child
+from agent.processes.frames import frame_message
+from agent.publish.duty import Look
 from agent.records import FrameContext, records_of
 from agent.ring import RingFrame, RingReader, WriterGone
 from agent.track.ground import GroundProjector, locate
@@ -167,13 +169,14 @@ class _Work:
         child.counters.update({f"{TRACKER}{name}": total for name, total in tracked.items()})
         if self._locked_only and frame.stamp.state is ClockState.UNLOCKED:
             child.count("dropped_clock_unlocked", len(records))
-        elif len(records):
-            self._send(records)
+            records = records[:0]
+        self._send(Look(child.camera.number, frame.sequence, frame.stamp.ptp_ns), records)
         child.took("exposure_to_link", self._age_ns(frame) / 1e6)
 
-    def _send(self, records: NDArray[np.void]) -> None:
+    def _send(self, look: Look, records: NDArray[np.void]) -> None:
+        """To the publisher, also when nobody was seen: frames flow."""
         try:
-            self._link.send(records.tobytes(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._link.send(frame_message(look, records), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except (BlockingIOError, ConnectionError):  # the publisher is down or far behind: counted, never waited for
             self._child.count("dropped_link", len(records))
         else:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
-import numpy as np
-
 from agent.processes.child import Child
+from agent.processes.frames import MAX_MESSAGE_BYTES, read_frame
+from agent.processes.pair import Pair
 from agent.publish.batcher import WindowSettings
 from agent.publish.core import FlowPolicy
 from agent.publish.publisher import Publisher, PublishSettings
 from agent.publish.spool import Spool, SpoolSettings
 from touchline.config import NodeConfig
 from touchline.mqtt import SINK_TOPIC, settings_of
-from touchline.record import MAX_BATCH_RECORDS, RECORD, RECORD_BYTES
 from touchline.timeline import monotonic_ns
 
 STEP_S: Final = 0.1
-_LINK_BYTES: Final = MAX_BATCH_RECORDS * RECORD_BYTES
+PAIR_STEP_S: Final = 0.01  # with failover: half of the longest silence towards its service
 _FRAMES_A_STEP: Final = 64
+_BOOK_EVERY_NS: Final = 100_000_000  # a percentile sorts its window: not at every frame
 _GOODBYE_NS: Final = 200_000_000
 
 
@@ -50,6 +50,7 @@ def open_publisher(config: NodeConfig, spool: Spool, boot_id: bytes) -> Publishe
         node=config.node.name,
         boot_id=boot_id,
         epoch=config.node.epoch,
+        gated=config.failover is not None,
         settings=settings,
     )
 
@@ -70,9 +71,10 @@ def run_publisher(child: Child) -> None:
             pass
         while work.take_frames():
             pass
-        publisher.drain(deadline_ns)
+        publisher.drain(deadline_ns, work.pump)
         publisher.say_stopped(monotonic_ns() + _GOODBYE_NS)
     finally:
+        work.close()
         work.book()
         child.report()
         publisher.close()
@@ -83,25 +85,45 @@ class _Work:
 
     def __init__(self, child: Child, publisher: Publisher, link: socket.socket) -> None:
         self._child, self._publisher, self._link = child, publisher, link
-        self._buffer = bytearray(_LINK_BYTES)
+        self._buffer = bytearray(MAX_MESSAGE_BYTES)
         self._depth_max = 0
+        self._booked_ns = -_BOOK_EVERY_NS
+        self._pair = Pair(child, publisher) if child.config.failover is not None else None
+        self._step_s = STEP_S if self._pair is None else PAIR_STEP_S
 
     def step(self) -> int | None:
         """One turn; the deadline of the drain once the parent has said stop."""
-        self._publisher.step(STEP_S)
+        self._publisher.step(self._step_s)
+        self.pump()
         self.take_frames()
-        self.book()
+        self.pump()
+        now_ns = monotonic_ns()
+        if now_ns - self._booked_ns >= _BOOK_EVERY_NS:
+            self._booked_ns = now_ns
+            self.book()
         self._child.tick()
         inbox, self._child.inbox = self._child.inbox, []
         for message in inbox:
             if message["type"] == "documents":
                 self._publisher.set_health(message["health"])
                 self._publisher.set_clock(message["clock"])
+                if self._pair is not None:
+                    self._pair.fitness(message["fitness"], monotonic_ns())
             elif message["type"] == "event":
                 self._publisher.add_event(message["event"])
             elif message["type"] == "stop":
                 return int(message["deadline_ns"])
         return monotonic_ns() + int(self._child.config.process.drain_s * 1e9) if self._child.stopping else None
+
+    def pump(self) -> None:
+        """Hear the failover service, where there is one, and tell it what changed."""
+        if self._pair is not None:
+            self._pair.pump()
+
+    def close(self) -> None:
+        """Leave the failover service."""
+        if self._pair is not None:
+            self._pair.close()
 
     def take_frames(self) -> bool:
         """Offer what has arrived, one frame a message, a bounded number a turn; True when there may be more."""
@@ -113,8 +135,10 @@ class _Work:
             if size == 0:
                 return False
             begin_ns = monotonic_ns()
-            self._publisher.offer(np.frombuffer(bytes(self._buffer[:size]), RECORD), begin_ns)
-            self._child.took("spool", (monotonic_ns() - begin_ns) / 1e6)
+            look, records = read_frame(bytes(self._buffer[:size]))
+            self._publisher.look(look, records, begin_ns)
+            if len(records):
+                self._child.took("spool", (monotonic_ns() - begin_ns) / 1e6)
         return True
 
     def book(self) -> None:
@@ -129,5 +153,7 @@ class _Work:
         spool = snapshot["spool"]
         self._depth_max = max(self._depth_max, spool["records"])
         self._child.extra = {"spool": {**spool, "depth_max": self._depth_max}, "link": snapshot["link"]}
+        if self._pair is not None and snapshot["failover"] is not None:
+            self._child.extra["failover"] = {**snapshot["failover"], "service": self._pair.connected}
         if self._publisher.latency_ms.summary() is not None:
             self._child.stages["puback"] = self._publisher.latency_ms

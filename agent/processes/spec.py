@@ -14,6 +14,7 @@ class Role(str, Enum):
     INFERENCE = "inference"
     PUBLISHER = "publisher"
     CLOCK = "clock"
+    RECORDER = "recorder"
 
 
 @dataclass(frozen=True, slots=True)

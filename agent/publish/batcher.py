@@ -48,6 +48,10 @@ class Batcher:
         """When :meth:`due` will give a batch; None while nothing is held."""
         return self._due_ns
 
+    def holds(self, camera: int) -> bool:
+        """Whether records of a camera wait in the window."""
+        return any(int(records["camera"][0]) == camera for records in self._held)
+
     def add(self, records: NDArray[np.void], now_ns: int) -> list[NDArray[np.void]]:
         """Take one frame's records; return the batches that are complete because of it, oldest first."""
         if len(records) == 0:

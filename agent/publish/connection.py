@@ -17,9 +17,9 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from touchline.errors import LinkError, TouchlineError
+from touchline.errors import ConfigError, LinkError, TouchlineError
 from touchline.mqtt import BrokerClient, MqttSettings, make_client
-from touchline.mqtt_errors import BrokerFault
+from touchline.mqtt_errors import BrokerFault, certificate_name
 
 WILL: Final = b'{"state":"offline","reason":"the connection to the broker broke"}'  # retained last will
 _MISC_EVERY_NS: Final = 250_000_000
@@ -193,3 +193,15 @@ def _pending(client: BrokerClient) -> bool:
     """Whether decrypted bytes wait inside the TLS layer, where select cannot see them."""
     connection = client.socket()
     return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+
+
+def check_identity(mqtt: MqttSettings, node: str) -> None:
+    """Raise :class:`ConfigError` unless the certificate is this node's: the broker would not let it publish."""
+    if mqtt.cert_file is None:
+        return
+    name = certificate_name(mqtt.cert_file)
+    if name != node:
+        raise ConfigError(
+            f"certificate {mqtt.cert_file} is for {name!r}, this node is {node!r}",
+            hint="the broker lets a node publish below its own name only: set node.name, or enrol this node",
+        )

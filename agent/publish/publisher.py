@@ -2,7 +2,8 @@
 
 The caller's loop is ``for fd in publisher.step(timeout_s): ...offer(...)``. Nothing here waits for the network or, with
 interval sync, for the disk. A batch leaves the spool's books on PUBACK only; after every reconnect all that is not
-settled is sent again, at a bounded pace.
+settled is sent again, at a bounded pace. With failover nothing but documents leaves while the gate is shut
+(:mod:`agent.publish.duty`); :meth:`Publisher.set_gate` and :meth:`Publisher.look` belong to that.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.publish.batcher import Batcher, WindowSettings
-from agent.publish.connection import Connection
+from agent.publish.connection import Connection, check_identity
 from agent.publish.core import FlowCore, FlowPolicy, LinkCore, LinkPolicy, Phase
 from agent.publish.documents import DocumentPolicy, Documents
+from agent.publish.duty import Duty, Look
 from agent.publish.ledger import Depth
 from agent.publish.segment import Entry
 from agent.publish.spool import Spool
-from touchline.errors import ConfigError, TouchlineError
+from failover.core.types import Gate
+from touchline.errors import TouchlineError
 from touchline.mqtt import MqttSettings
-from touchline.mqtt_errors import BrokerFault, LinkLost, certificate_name
-from touchline.record import BatchHeader, pack_batch, topic_clock, topic_det, topic_event, topic_health
+from touchline.mqtt_errors import BrokerFault, LinkLost
+from touchline.record import topic_clock, topic_det, topic_event, topic_health
 from touchline.stats import Window
 from touchline.timeline import monotonic_ns
 
@@ -36,7 +39,7 @@ _NO_SUBSCRIBER: Final = 0x10  # MQTT 5 PUBACK: accepted, but nobody listens
 _REFUSED: Final = 0x80  # MQTT 5: this and above are failures
 _MAX_WAIT_S: Final = 0.25  # keep-alive and time-outs are looked at this often
 _SAY_AGAIN_NS: Final = 60 * _NS  # the same fault is not logged more often
-_COUNTS: Final = ("queued", "sent", "queued_batches", "sent_batches", "resent_batches", "unheard")
+_COUNTS: Final = ("sent", "sent_batches", "resent_batches", "unheard")
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +63,7 @@ class Publisher:
 
     An MQTT 3.1.1 broker acknowledges and throws away what its ACL forbids, so that mismatch is refused here. Raises
     :class:`ConfigError` for it and for unusable certificate files; later faults of the link are in :attr:`fault`.
+    ``gated``: nothing leaves before :meth:`set_gate` opens; the gate brings its epoch.
     """
 
     def __init__(
@@ -70,21 +74,20 @@ class Publisher:
         node: str,
         boot_id: bytes,
         epoch: int = 0,
+        gated: bool = False,
         settings: PublishSettings | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        _check_identity(mqtt, node)
+        check_identity(mqtt, node)
         now_ns = monotonic_ns()
         self.settings = settings or PublishSettings()
         self.spool = spool
         self.node = node
-        self.epoch = epoch
+        self.duty = Duty(spool, node, boot_id, epoch=epoch, gated=gated)
         self.fault: TouchlineError | None = None
         self.latency_ms = Window()  # from the socket to PUBACK
         self._mqtt = mqtt
-        self._boot_id = boot_id
         self._topic = topic_det(node)
-        self._batch_number = self._first_record = 0
         self._batcher = Batcher(self.settings.window)
         self._documents = Documents(self.settings.documents)
         self._link = LinkCore(self.settings.link, now_ns, jitter)
@@ -104,11 +107,27 @@ class Publisher:
         self._selector.register(fd, selectors.EVENT_READ)
         self._watched.add(fd)
 
+    def unwatch(self, fd: int) -> None:
+        """Wait for ``fd`` no more; before it is closed."""
+        self._selector.unregister(fd)
+        self._watched.discard(fd)
+
     def offer(self, records: NDArray[np.void], now_ns: int | None = None) -> None:
         """Take one frame's records (dtype ``RECORD``); with a window of 0 they leave within this call."""
         now_ns = monotonic_ns() if now_ns is None else now_ns
         for batch in self._batcher.add(records, now_ns):
-            self._enqueue(batch, now_ns)
+            self.duty.enqueue(batch, now_ns)
+        self._send(now_ns)
+
+    def look(self, look: Look, records: NDArray[np.void], now_ns: int) -> None:
+        """Take one frame that came through the pipeline, with its records or none."""
+        self.duty.looked(look, now_ns, empty=not len(records) and not self._batcher.holds(look.camera))
+        if len(records):
+            self.offer(records, now_ns)
+
+    def set_gate(self, gate: Gate, now_ns: int) -> None:
+        """Take the failover service's word; what may leave because of it leaves within this call."""
+        self.duty.hear(gate, now_ns)
         self._send(now_ns)
 
     def step(self, timeout_s: float) -> list[int]:
@@ -152,6 +171,8 @@ class Publisher:
         depth, recovered, latency = self.spool.depth, self.spool.recovered, self.latency_ms.summary()
         return {
             **self._counts,
+            "queued": self.duty.queued,
+            "queued_batches": self.duty.queued_batches,
             "acknowledged": self.spool.acknowledged.records,
             "acknowledged_batches": self.spool.acknowledged.batches,
             "dropped": dict(self.spool.dropped),
@@ -173,16 +194,27 @@ class Publisher:
                 "in_flight": len(self._flow),
             },
             "puback_ms": latency.as_dict() if latency is not None else None,
+            "failover": self.duty.snapshot(monotonic_ns()),
         }
 
-    def drain(self, deadline_ns: int) -> Depth:
-        """Close the window and send what waits until the deadline, or until the link is down; return what is left."""
+    def drain(self, deadline_ns: int, each: Callable[[], object] = lambda: None) -> Depth:
+        """Close the window and send what may leave until the deadline, or until the link is down; return what is left.
+
+        ``each`` is called at every turn.
+        """
         now_ns = monotonic_ns()
         for batch in self._batcher.flush():
-            self._enqueue(batch, now_ns)
-        while self.spool.depth.batches and monotonic_ns() < deadline_ns and self._link.phase is not Phase.WAITING:
-            self.step(min(0.05, (deadline_ns - monotonic_ns()) / _NS))
+            self.duty.enqueue(batch, now_ns)
+        while self._leaving and monotonic_ns() < deadline_ns and self._link.phase is not Phase.WAITING:
+            self.step(min(0.02, (deadline_ns - monotonic_ns()) / _NS))
+            each()
         return self.spool.depth
+
+    @property
+    def _leaving(self) -> bool:
+        """Whether something waits that may leave, or is under way."""
+        may_leave = self.spool.unread and self.duty.may_leave(monotonic_ns())
+        return bool(self.spool.depth.batches) and (may_leave or len(self._flow) > 0)
 
     def say_stopped(self, deadline_ns: int) -> None:
         """Replace the retained health by ``stopped`` and wait for its PUBACK until the deadline, if connected."""
@@ -194,7 +226,7 @@ class Publisher:
         """Drain until the deadline, say goodbye, sync the spool; what is left stays on disk for the next start."""
         left = self.drain(deadline_ns) if deadline_ns is not None else self.spool.depth
         for batch in self._batcher.flush():
-            self._enqueue(batch, monotonic_ns())
+            self.duty.enqueue(batch, monotonic_ns())
         self._connection.close()
         self._selector.close()
         self.spool.tick(monotonic_ns())
@@ -203,18 +235,10 @@ class Publisher:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _enqueue(self, records: NDArray[np.void], now_ns: int) -> None:
-        count = len(records)
-        header = BatchHeader(self.node, self._boot_id, self.epoch, self._batch_number, self._first_record, count)
-        self._batch_number += 1
-        self._first_record += count
-        self._counts["queued"] += count
-        self._counts["queued_batches"] += 1
-        self.spool.append(pack_batch(header, records), count, now_ns)
-
     def _work(self, now_ns: int) -> None:
         for batch in self._batcher.due(now_ns):
-            self._enqueue(batch, now_ns)
+            self.duty.enqueue(batch, now_ns)
+        self.duty.attend(now_ns)
         self.spool.tick(now_ns)
         if self._link.should_dial(now_ns):
             self._connection.dial()
@@ -229,8 +253,11 @@ class Publisher:
 
     def _send(self, now_ns: int) -> None:
         while self.open and self.spool.unread and self._flow.may_send(now_ns):
+            gate_ns = monotonic_ns() if self.duty.keeper.gated else now_ns  # a turn that is late must not send
+            if not self.duty.may_leave(gate_ns):
+                return
             entry = self.spool.take()
-            if entry is None or not self._send_one(entry, now_ns):
+            if entry is None or not self._send_one(entry, gate_ns):
                 return
 
     def _send_one(self, entry: Entry, now_ns: int) -> bool:
@@ -245,9 +272,11 @@ class Publisher:
         if not self._connection.fits(self._topic, data):
             self.spool.discard(entry, "too_large")
             return True
-        mid = self._connection.publish(self._topic, data)
+        mid = self._connection.publish(self._topic, self.duty.to_send(header, data, now_ns))
         if mid is None:
             return False
+        if self.duty.opening:
+            self.duty.left(entry, monotonic_ns())
         self._flow.sent(mid, entry, now_ns)
         self._counts["sent"] += entry.records
         self._counts["sent_batches"] += 1
@@ -281,6 +310,8 @@ class Publisher:
         acks, connection.acks = connection.acks, []
         for mid, reason in acks:
             self._on_ack(mid, reason.value, str(reason), now_ns)
+        if acks:
+            self.duty.acknowledged()
         if connection.lost is not None:
             self._fail(connection.lost, now_ns)
 
@@ -297,7 +328,7 @@ class Publisher:
         self._flow.reset(greeting.receive_maximum)
         self._documents.reset(now_ns)
         if self._link.reconnects:
-            self._counts["resent_batches"] += self.spool.rewind()
+            self._counts["resent_batches"] += self.duty.connected(now_ns)
         self.fault = None
         depth = self.spool.depth
         _log.info("connected to %s; %d batches wait in the spool", self._mqtt.address, depth.batches)
@@ -359,14 +390,3 @@ class Publisher:
             times.append(now_ns + pace_ns)
         waits = [max(0.0, (at - now_ns) / _NS) for at in times if at is not None]
         return min([timeout_s, _MAX_WAIT_S, *waits])
-
-
-def _check_identity(mqtt: MqttSettings, node: str) -> None:
-    if mqtt.cert_file is None:
-        return
-    name = certificate_name(mqtt.cert_file)
-    if name != node:
-        raise ConfigError(
-            f"certificate {mqtt.cert_file} is for {name!r}, this node is {node!r}",
-            hint="the broker lets a node publish below its own name only: set node.name, or enrol this node",
-        )

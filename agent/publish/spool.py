@@ -82,16 +82,18 @@ class Spool:
         self._recover(now_ns)
         self.recovered = self.depth
 
-    def append(self, data: bytes, records: int, now_ns: int) -> bool:
-        """Put one batch at the end; False when it had to be dropped (counted)."""
+    def append(self, data: bytes, records: int, now_ns: int) -> Entry | None:
+        """Put one batch at the end; None when it had to be dropped (counted)."""
         if not self._make_room(len(data)):
             self.dropped["spool_full"] += records
-            return False
+            return None
         if not self._to_disk(data, records, now_ns) and not self._to_memory(data, records):
             self.dropped["disk_full"] += records
-            return False
+            return None
         self._ledger.appended(records, len(data))
-        return True
+        newest = self._ledger.newest
+        assert newest is not None
+        return newest.entry(len(newest) - 1)
 
     def tick(self, now_ns: int) -> None:
         """Do what is due: sync, and settle what was acknowledged ``replay_s`` ago. Cheap; call it often."""
@@ -143,6 +145,39 @@ class Spool:
     def rewind(self) -> int:
         """Hand out again from *settled*, after a reconnect; return how many acknowledged batches that repeats."""
         return self._ledger.rewind()
+
+    # -- standby -----------------------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Hand out nothing that is appended from now on, until :meth:`release`."""
+        self._ledger.hold()
+
+    def release(self, first: Entry | None, *, again: bool = False) -> int:
+        """Hand out what was held back, from ``first`` on, then what waits besides; ``again``: from *settled* on.
+
+        Return how many closed batches that repeats.
+        """
+        return self._ledger.release(first, again=again)
+
+    def cover(self, entry: Entry) -> None:
+        """The twin has delivered what is in this batch; in ascending order."""
+        self._ledger.cover(entry)
+
+    def is_open(self, entry: Entry) -> bool:
+        """Whether a batch is still there and neither acknowledged, covered nor given up."""
+        return self._ledger.is_open(entry)
+
+    @property
+    def backlog_done(self) -> bool:
+        """Whether nothing is open that is older than what :meth:`hold` kept back last."""
+        return self._ledger.backlog_done
+
+    @property
+    def covered(self) -> Depth:
+        """Batches and records that the twin delivered in our place."""
+        return Depth(self._ledger.covered_batches, self._ledger.covered_records)
+
+    # -- books -------------------------------------------------------------------------------------------------------
 
     @property
     def depth(self) -> Depth:
@@ -215,13 +250,17 @@ class Spool:
     def _make_room(self, size: int) -> bool:
         while self._ledger.total_bytes + size > self.settings.max_bytes:
             oldest = self._ledger.oldest
-            if oldest is None or (self.settings.when_full == "drop-newest" and not self._ledger.is_acked(oldest)):
+            if oldest is None or (self.settings.when_full == "drop-newest" and not self._may_shed(oldest)):
                 return False
             if lost := self._remove(oldest):
                 if not self.dropped["spool_full"]:
                     _log.error("spool: %s is full; dropping the oldest records", self.folder)
                 self.dropped["spool_full"] += lost
         return True
+
+    def _may_shed(self, segment: Segment) -> bool:
+        """Whether "drop-newest" gives this up too: what is done, and a standby's copy of what its twin sends."""
+        return self._ledger.is_acked(segment) or self._ledger.is_held(segment)
 
     def _to_disk(self, data: bytes, records: int, now_ns: int) -> bool:
         if self.trouble and now_ns < self._disk_retry_ns:

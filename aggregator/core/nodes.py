@@ -21,6 +21,7 @@ GONE: Final = frozenset({"offline", "stopped"})  # the last will, and a node's o
 _EPOCH_TOLD_NS: Final = 1_000_000_000  # changes of a node's clock epoch that follow closer are told as one
 _LIVE_STEP_NS: Final = (100_000_000, 5_000_000_000)  # closer words may come out of a queue; ALIVE_S apart is no flow
 SEVERITIES: Final = ("info", "warning", "error")
+ROLES: Final = ("active", "standby")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ class NodeBoard:
         """One row per node as plain values; ages in seconds, None = never heard.
 
         ``alive``: its health was made in the last ``ALIVE_S`` seconds and is neither a last will nor a goodbye.
+        ``role``: in its pair, empty without failover.
         """
         return [_row(name, view, now_ns) for name, view in sorted(self.nodes.items())]
 
@@ -141,13 +143,15 @@ class NodeBoard:
 def _row(name: str, view: NodeView, now_ns: int) -> dict[str, Any]:
     health = view.health.value
     epoch = view.epoch if view.epoch is not None else number_of(health.get("epoch"))
+    role, role_epoch = _part(health.get("failover"))
     state, age_s = text_of(health.get("state"), 24) or "unknown", view.health.age_s(now_ns)
     return {
         "node": name,
         "state": state,
         "alive": age_s is not None and age_s <= ALIVE_S and state not in GONE,
         "reason": text_of(health.get("reason"), _MAX_TEXT),
-        "epoch": epoch,
+        "epoch": role_epoch if role and role_epoch is not None else epoch,
+        "role": role,
         "boot_id": view.boot_id,
         "batches": view.batches,
         "batch_age_s": round((now_ns - view.batch_ns) / 1e9, 2) if view.batch_ns else None,
@@ -158,6 +162,13 @@ def _row(name: str, view: NodeView, now_ns: int) -> dict[str, Any]:
         "temps_c": _figures(health.get("temps_c")),
         "clock": {**asdict(view.word), "age_s": view.clock.age_s(now_ns)},
     }
+
+
+def _part(failover: object) -> tuple[str, float | int | None]:
+    """A node's role in its pair and the epoch of its gate; "" for one that says nothing of it."""
+    if not isinstance(failover, dict) or failover.get("role") not in ROLES:
+        return "", None
+    return str(failover["role"]), number_of(failover.get("epoch"))
 
 
 def _epoch_news(node: str, view: NodeView, now_ns: int) -> str:

@@ -108,6 +108,23 @@ def _nodes(nodes: list[dict[str, Any]]) -> Iterable[Metric]:
             if value is not None:
                 family.add_metric([node["node"]], value)
     yield from (alive, bound, offset, aligned, unflagged, spool, age)
+    yield from _pairs([node for node in nodes if node["role"]])
+
+
+def _pairs(nodes: list[dict[str, Any]]) -> Iterable[Metric]:
+    """Who of each pair is active, and whose frames are taken; nothing without failover."""
+    if not nodes:
+        return
+    active = GaugeMetricFamily("touchline_rack_node_active", "1: active in its pair, as it says", labels=["node"])
+    epoch = GaugeMetricFamily("touchline_rack_node_epoch", "fencing epoch of its gate", labels=["node"])
+    owner = GaugeMetricFamily("touchline_rack_camera_owner", "1: its frames are taken", labels=["camera", "node"])
+    for node in nodes:
+        active.add_metric([node["node"]], int(node["role"] == "active"))
+        if node["epoch"] is not None:
+            epoch.add_metric([node["node"]], node["epoch"])
+        for camera in node["owns"]:
+            owner.add_metric([str(camera), node["node"]], 1)
+    yield from (active, epoch, owner)
 
 
 def _alignment(status: dict[str, Any]) -> Iterable[Metric]:

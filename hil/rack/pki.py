@@ -138,7 +138,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
-        key_agreement=False,
+        key_agreement=not signs_certificates,
         encipher_only=False,
         decipher_only=False,
     )

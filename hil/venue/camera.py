@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from agent.camera.grid import Trigger, TriggeredFrames
 from agent.camera.port import CameraInfo, Frame, FrameTimeout, PixelFormat
 from agent.camera.registry import read_options
 from hil.venue.optics import site_camera
@@ -37,26 +37,6 @@ class VenueOptions(Section):
     disconnect_after_s: float = Field(default=0.0, ge=0, description="unplug so long after the start; 0 never")
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """Exposures at the multiples of the period on the PTP timescale, exact in integers at any date."""
-
-    rate_hz: float
-
-    def exposure_ns(self, index: int) -> int:
-        """Start of exposure ``index``, PTP ns."""
-        rate = self._rate()
-        return -(-index * 1_000_000_000 * rate.denominator // rate.numerator)
-
-    def index_at(self, ptp_ns: int) -> int:
-        """The newest exposure that began at or before ``ptp_ns``."""
-        rate = self._rate()
-        return ptp_ns * rate.numerator // (1_000_000_000 * rate.denominator)
-
-    def _rate(self) -> Fraction:
-        return Fraction(self.rate_hz).limit_denominator(1001)
-
-
 class VenueCamera:
     """One side of the venue as a camera; see :class:`agent.camera.port.Camera`.
 
@@ -74,9 +54,9 @@ class VenueCamera:
         self._section, self._clock = section, clock
         self._options = read_options(section, VenueOptions)
         self._monotonic, self._wait_until = monotonic, wait_until
-        self._trigger = Trigger(section.rate_hz)
+        self._frames = TriggeredFrames(Trigger(section.rate_hz), self._options.buffers)
         self._renderer: Renderer | None = None
-        self._anchor = self._next = self._epoch = self._unplug_ns = 0
+        self._unplug_ns = 0
         self._plugged = True
         self.drop_pct = self._options.drop_pct
 
@@ -96,8 +76,7 @@ class VenueCamera:
     def start(self) -> None:
         """Begin with the next exposure as frame 0."""
         now = self._clock.now()
-        self._next = 0
-        self._anchor, self._epoch = self._trigger.index_at(now.ptp_ns) + 1, now.epoch
+        self._frames.start(now)
         self._unplug_ns = now.ptp_ns + round(self._options.disconnect_after_s * 1e9)
 
     def read(self, landing: memoryview, timeout_s: float) -> Frame | None:
@@ -106,8 +85,7 @@ class VenueCamera:
             raise HardwareError(f"camera {self._section.number} is not open", hint="open() comes first")
         deadline_ns = self._monotonic() + round(timeout_s * 1e9)
         stamp = self._await_exposure(deadline_ns)
-        sequence = self._next
-        self._next += 1
+        sequence = self._frames.take()
         shape = (self._section.height_px, self._section.width_px, 3)
         picture = np.frombuffer(landing, np.uint8, self.info().frame_bytes).reshape(shape)
         self._renderer.render_into(picture, stamp.ptp_ns)
@@ -136,29 +114,20 @@ class VenueCamera:
         self._plugged = True
 
     def _await_exposure(self, deadline_ns: int) -> Stamp:
-        """Wait until exposure ``_next`` has begun, moving ``_next`` over lost ones; its stamp."""
+        """Wait until the next exposure has begun, passing over lost ones; its stamp."""
         while True:
             now = self._clock.now()
             self._check_plug(now.ptp_ns)
-            self._follow_clock(now)
-            exposure_ns = self._trigger.exposure_ns(self._anchor + self._next)
+            exposure_ns = self._frames.due_ns(now)
             if exposure_ns <= now.ptp_ns:
-                if not self._dropped(self._anchor + self._next):
+                if not self._dropped(self._frames.index):
                     return replace(now, ptp_ns=exposure_ns)
-                self._next += 1
+                self._frames.take()
                 continue
             wake_ns = self._monotonic() + exposure_ns - now.ptp_ns
             if self._monotonic() >= deadline_ns:
                 raise FrameTimeout(f"camera {self._section.number}: no frame in time")
             self._wait_until(min(wake_ns, deadline_ns))
-
-    def _follow_clock(self, now: Stamp) -> None:
-        """Skip exposures that no buffer held; after a step of the clock count on from the new time without a gap."""
-        newest = self._trigger.index_at(now.ptp_ns) - self._anchor
-        if now.epoch != self._epoch or self._next - newest > self._options.buffers:
-            self._anchor, self._epoch = newest + self._anchor + 1 - self._next, now.epoch
-        elif newest - self._next >= self._options.buffers:
-            self._next = newest - self._options.buffers + 1
 
     def _check_plug(self, ptp_ns: int) -> None:
         timed = self._options.disconnect_after_s > 0 and ptp_ns >= self._unplug_ns

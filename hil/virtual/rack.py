@@ -1,4 +1,4 @@
-"""The rack side of the virtual network: a CA, Mosquitto and the aggregator, in the network's own namespace.
+"""The rack side of the virtual network: a CA, Mosquitto, aggregator and witness, in the network's own namespace.
 
 ``python -m hil.virtual.rack FOLDER NAMESPACE`` holds them until SIGTERM, for nodes that outlive the command that
 booted them.
@@ -29,6 +29,7 @@ from touchline.timeline import monotonic_ns, sleep_until
 
 UP_MARK: Final = "up"
 PAGE_PORT: Final = 8080
+WITNESS_PORT: Final = 7401
 _START_S: Final = 30.0
 _STOP_S: Final = 15.0
 _POLL_NS: Final = 50_000_000
@@ -86,7 +87,7 @@ class RackIdentities:
 
 
 class VirtualRack:
-    """Broker and aggregator of one virtual network. A context manager, or :meth:`start` and :meth:`stop`."""
+    """Broker, aggregator and witness of one virtual network. A context manager, or :meth:`start` and :meth:`stop`."""
 
     def __init__(self, folder: Path, namespace: str, identities: RackIdentities) -> None:
         self.folder, self.namespace, self.identities = folder, namespace, identities
@@ -95,22 +96,45 @@ class VirtualRack:
             folder / "broker", identities.broker, port=BROKER_PORT, host=RACK_ADDRESS, namespace=namespace
         )
         self.broker = Broker(spec)
-        self._aggregator: subprocess.Popen[bytes] | None = None
+        self._programs: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Return once the broker listens and the aggregator's page is up."""
+        """Return once the broker listens, the aggregator's page is up and the witness serves."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.broker.start()
         self.start_aggregator()
+        self.start_witness()
 
     def start_aggregator(self) -> None:
         """Start the aggregator alone, over what it stored before."""
+        self._start("aggregator", "Page: ", "aggregator", "run")
+
+    def start_witness(self) -> None:
+        """Start the witness alone, over the epochs that it kept."""
+        self._start("witness", "witness at ", "failover", "witness")
+
+    def stop_aggregator(self) -> None:
+        """SIGTERM to the aggregator, by pid."""
+        self._stop("aggregator")
+
+    def stop_witness(self) -> None:
+        """SIGTERM to the witness, by pid."""
+        self._stop("witness")
+
+    def stop(self) -> None:
+        """End all of them, by pid."""
+        for name in list(self._programs):
+            self._stop(name)
+        self.broker.stop()
+
+    def _start(self, name: str, up: str, *command: str) -> None:
+        """Start one of our programs and return when its log says ``up``."""
         config = self.folder / "rack.toml"
-        config.write_text(_rack_toml(self.database, self.identities.aggregator))
-        words = [sys.executable, "-m", "touchline.cli", "aggregator", "run", "--config", str(config)]
-        log_file = self.folder / "aggregator.log"
+        config.write_text(_rack_toml(self.folder, self.database, self.identities.aggregator))
+        words = [sys.executable, "-m", "touchline.cli", *command, "--config", str(config)]
+        log_file = self.folder / f"{name}.log"
         with log_file.open("wb") as log:
-            self._aggregator = subprocess.Popen(
+            process = self._programs[name] = subprocess.Popen(
                 [*_dies_with_us(), *inside(self.namespace), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -118,16 +142,15 @@ class VirtualRack:
                 start_new_session=True,
             )
         deadline_ns = monotonic_ns() + int(_START_S * 1e9)
-        while "Page: " not in (said := log_file.read_text(errors="replace")):
-            if self._aggregator.poll() is not None or monotonic_ns() > deadline_ns:
+        while up not in (said := log_file.read_text(errors="replace")):
+            if process.poll() is not None or monotonic_ns() > deadline_ns:
                 last = said.strip().splitlines()[-3:]
                 self.stop()
-                raise ResourceError("the virtual rack's aggregator did not come up: " + " | ".join(last))
+                raise ResourceError(f"the virtual rack's {name} did not come up: " + " | ".join(last))
             sleep_until(monotonic_ns() + _POLL_NS)
 
-    def stop_aggregator(self) -> None:
-        """SIGTERM to the aggregator, by pid."""
-        process, self._aggregator = self._aggregator, None
+    def _stop(self, name: str) -> None:
+        process = self._programs.pop(name, None)
         if process is None or process.poll() is not None:
             return
         process.terminate()
@@ -136,11 +159,6 @@ class VirtualRack:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-    def stop(self) -> None:
-        """End both, by pid."""
-        self.stop_aggregator()
-        self.broker.stop()
 
     def __enter__(self) -> VirtualRack:
         try:
@@ -154,11 +172,12 @@ class VirtualRack:
         self.stop()
 
     def check(self) -> None:
-        """Raise when one of the two ended by itself."""
+        """Raise when one of them ended by itself."""
         if self.broker.pid is None:
             raise ResourceError("the virtual rack's broker ended", hint=self.broker.log_tail())
-        if self._aggregator is not None and self._aggregator.poll() is not None:
-            raise ResourceError("the virtual rack's aggregator ended", hint=f"see {self.folder / 'aggregator.log'}")
+        for name, process in self._programs.items():
+            if process.poll() is not None:
+                raise ResourceError(f"the virtual rack's {name} ended", hint=f"see {self.folder / f'{name}.log'}")
 
     def starts(self, node: str) -> list[Start]:
         """What is stored of a node, in the order in which its starts were first heard."""
@@ -192,7 +211,7 @@ def starts_of(database: Path, node: str) -> list[Start]:
         return [Start(boot_id.lower(), *numbers) for boot_id, *numbers in store.execute(query, (node,))]
 
 
-def _rack_toml(database: Path, identity: Identity) -> str:
+def _rack_toml(folder: Path, database: Path, identity: Identity) -> str:
     mqtt = {
         "host": RACK_ADDRESS,
         "port": BROKER_PORT,
@@ -205,6 +224,11 @@ def _rack_toml(database: Path, identity: Identity) -> str:
         "mqtt": mqtt,
         "store": {"path": str(database.resolve())},
         "web": {"port": PAGE_PORT},
+        "witness": {
+            "bind": f"{RACK_ADDRESS}:{WITNESS_PORT}",
+            "state_file": str((folder / "epochs").resolve()),
+            "run_dir": str((folder / "witness").resolve()),
+        },
     }
     blocks = [
         "\n".join([f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in rows.items())])

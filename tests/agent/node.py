@@ -9,45 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from onnx import TensorProto, helper, numpy_helper
-
 from agent.parent.status import last_status
+from hil.failover.people import SIZE_PX, people_model
 from hil.rack.pki import Identity
 from hil.venue.optics import site_camera
-from tests.agent.detect.stand_in import save
 from touchline.timeline import monotonic_ns, sleep_until
 
-SIZE_PX = (320, 192)
-STANDING_M = np.array([[x, y] for x in (8.0, 20.0, 32.0, 44.0) for y in (12.0, 30.0)])
 NAME = "node-t"
-
-
-def people_model(path: Path) -> Path:
-    """A model that finds one person at each place of STANDING_M, whatever the picture shows."""
-    camera = site_camera("left", SIZE_PX)
-    feet = camera.pixels_from_pitch(np.column_stack([STANDING_M, np.zeros(len(STANDING_M))]))
-    heads = camera.pixels_from_pitch(np.column_stack([STANDING_M, np.full(len(STANDING_M), 1.8)]))
-    height = feet[:, 1] - heads[:, 1]
-    rows = np.zeros((1, 5, 64), np.float32)
-    count = len(feet)
-    rows[0, :4, :count] = np.stack([feet[:, 0], feet[:, 1] - height / 2, height * 0.4, height])
-    rows[0, 4, :count] = 0.9
-    graph = helper.make_graph(
-        [
-            helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
-            helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
-            helper.make_node("Add", ["zero", "people"], ["output0"]),
-        ],
-        "people",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIZE_PX[1], SIZE_PX[0]])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 5, 64])],
-        [
-            numpy_helper.from_array(np.zeros((), np.float32), "nothing"),
-            numpy_helper.from_array(rows, "people"),
-        ],
-    )
-    return save(graph, path, {"names": "{0: 'person'}"})
 
 
 class Node:

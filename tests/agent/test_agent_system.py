@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.node import NAME, SIZE_PX, STANDING_M, Node, alive, wait_for
+from hil.failover.people import SIZE_PX, STANDING_M
+from tests.agent.node import NAME, Node, alive, wait_for
 from tests.agent.publish.rack import Rack
 from touchline.run import need
 

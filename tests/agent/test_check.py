@@ -117,3 +117,81 @@ def test_a_ptp4l_that_is_not_there_ends_with_6(rack: Rack, tmp_path: Path):
     assert "no ptp4l answers" in str(findings["clock"]["detail"])
     assert "systemctl status touchline-ptp4l" in str(findings["clock"]["fix"])
     assert not (node.folder / "run").exists(), "it changes nothing"
+
+
+PAIR = """
+[failover]
+pair = "goal-1"
+twin = "node-u"
+paths = [["127.0.0.1:17400", "127.0.0.2:17400"], ["127.0.0.3:17400", "127.0.0.4:17400"]]
+witness = "127.0.0.1:17402"
+address = "192.0.2.10/24"
+address_interface = "lo"
+"""
+
+
+@pytest.fixture
+def twin(rack: Rack, tmp_path: Path) -> Node:
+    node = Node(tmp_path / "node", rack.broker.port, rack.ca.client(NAME))
+    node.text += PAIR
+    return node
+
+
+def test_a_good_pair_is_said_in_four_lines(twin: Node):
+    code, findings = check(twin)
+    assert code == 0
+    said = {what: str(one["detail"]) for what, one in findings.items() if what.startswith("failover")}
+    assert said["failover"].startswith("pair goal-1, twin node-u (by its certificate), start auto, beats of 20 ms")
+    assert said["failover paths"] == "127.0.0.1:17400 to 127.0.0.2:17400, 127.0.0.3:17400 to 127.0.0.4:17400"
+    assert "127.0.0.1 port 17402" in said["failover witness"]
+    assert said["failover address"].startswith("192.0.2.10/24 on lo")
+
+
+def test_one_way_and_two_over_one_address_are_named(twin: Node):
+    twin.edit(', ["127.0.0.3:17400", "127.0.0.4:17400"]', "")
+    assert "one way only" in str(check(twin)[1]["failover paths"]["detail"])
+    twin.edit('"127.0.0.2:17400"]]', '"127.0.0.2:17400"], ["127.0.0.1:17500", "127.0.0.2:17500"]]')
+    assert "one link, not two" in str(check(twin)[1]["failover paths"]["detail"])
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "words", "exit_code"),
+    [
+        (('["127.0.0.3:17400"', '["192.0.2.77:17400"'), "failover paths", "is no address of this machine", 3),
+        (('"127.0.0.2:17400"', '"127.0.0.1:17400"'), "failover paths", "both ends of a way", 3),
+        (('["127.0.0.3:17400"', '["127.0.0.1:17400"'), "failover paths", "both ways use", 3),
+        (('interface = "lo"', 'interface = "nowhere9"'), "failover address", "there is no nowhere9", 7),
+    ],
+)
+def test_each_mistake_in_a_pair_has_its_line_and_its_fix(
+    twin: Node, change: tuple[str, str], what: str, words: str, exit_code: int
+):
+    twin.edit(*change)
+    code, findings = check(twin)
+    assert code == exit_code
+    assert words in str(findings[what]["detail"])
+    assert findings[what]["fix"]
+
+
+def test_a_certificate_of_another_node_is_no_twins(rack: Rack, twin: Node):
+    other = rack.ca.client("node-x")
+    twin.edit(str(rack.ca.client(NAME).cert_file), str(other.cert_file))
+    twin.edit(str(rack.ca.client(NAME).key_file), str(other.key_file))
+    code, findings = check(twin)
+    assert code == 3
+    assert 'is for "node-x", this node is "node-t"' in str(findings["failover"]["detail"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('twin = "node-u"', 'twin = "node-t"', "this node itself"),
+        ('twin = "node-u"', 'twin = "aggregator"', "is a node of the pair, not the rack"),
+    ],
+)
+def test_a_node_is_not_its_own_twin_and_the_rack_is_none(twin: Node, old: str, new: str, words: str):
+    twin.edit(old, new)
+    argv = [sys.executable, "-m", "touchline.cli", "agent", "check", "--config", str(twin.config)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert words in done.stderr

@@ -137,3 +137,57 @@ def test_a_childs_orders_survive_the_command_line():
     spec = ChildSpec(Role.INFERENCE, "a b.toml", 7, "ff" * 16, 1, "5:6,7", 9)
     assert ChildSpec.from_text(spec.to_text()) == spec
     assert spec.name == "inference1"
+
+
+# --- failover ---
+
+PART = {
+    "role": "active", "epoch": 9, "open": True, "held_batches": 7, "covered": 40, "covered_batches": 5, "doubts": 1,
+    "cursor_age_ms": 12.5, "service": True,
+}  # fmt: skip
+
+
+def paired(*, running: bool = True) -> NodeView:
+    one = view()
+    publisher = one.children[-1]
+    publisher.report = {**publisher.report, "failover": dict(PART)}
+    publisher.process = object() if running else None  # type: ignore[assignment]
+    return one
+
+
+def test_without_failover_nothing_is_said_of_it():
+    assert "failover" not in view().document() and "recording" not in view().document()
+    assert "touchline_failover" not in metrics(view)
+
+
+def test_the_node_says_its_role_and_the_gates_epoch():
+    failover, document = paired().failover(), {**view().document(), "failover": PART, "epoch": 9}
+    assert failover == PART
+    assert document["epoch"] == 9
+    gone = paired(running=False).failover()
+    assert (gone["role"], gone["open"], gone["service"]) == ("standby", False, False), "it has no part now"
+
+
+def test_metrics_of_failover():
+    one = paired()
+    page = metrics(lambda: one)
+    for line in (
+        'touchline_failover_role{role="active"} 1.0',
+        'touchline_failover_role{role="standby"} 0.0',
+        "touchline_failover_epoch 9.0",
+        "touchline_failover_open 1.0",
+        "touchline_failover_cursor_age_ms 12.5",
+        "touchline_failover_covered_batches_total 5.0",
+        "touchline_failover_doubts_total 1.0",
+    ):
+        assert line in page
+
+
+def test_a_person_sees_the_role():
+    words = {"frames": {"captured": 1, "processed": 1}, "records": 0, "spool": {}, "dropped": {}, "stages_ms": {}}
+    clock = {"state": "holdover", "bound_ns": 900, "epoch": 2, "ptp_ns": 1}
+    document = {"node": "n", "state": "running", "reason": "", "fps": {}, "children": {}, "clock": clock, **words}
+    assert "failover" not in status_text(document)
+    shown = "failover active, epoch 9, gate open, 5 of 7 held batches covered by the twin, cursor 12.5 ms behind\n"
+    assert shown in status_text({**document, "failover": PART})
+    assert "NO FAILOVER SERVICE" in status_text({**document, "failover": {**PART, "service": False}})

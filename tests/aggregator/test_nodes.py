@@ -171,3 +171,21 @@ def test_the_status_says_so(tmp_path):
     rack.message("tl/v1/node-a/health", json.dumps(health).encode(), 50 * S, T0_NS + HOUR, Group())
     (node,) = rack.status(50 * S, T0_NS + HOUR)["nodes"]
     assert (node["state"], node["health_age_s"], node["alive"]) == ("running", 3600.0, False)
+
+
+# --- failover ---
+
+
+def test_the_role_and_its_epoch_are_the_nodes_own_words(bench):
+    bench.say(epoch=3)
+    assert (bench.row()["role"], bench.row()["epoch"]) == ("", 3)
+    bench.say(epoch=3, failover={"role": "standby", "epoch": 8})
+    assert (bench.row()["role"], bench.row()["epoch"]) == ("standby", 8)
+
+
+@pytest.mark.parametrize("said", [None, 1, "active", [], {}, {"role": "king"}, {"role": ["active"]}, {"role": None}])
+def test_what_is_no_role_shows_nothing(bench, said):
+    bench.say(epoch=3, failover=said)
+    assert (bench.row()["role"], bench.row()["epoch"]) == ("", 3)
+    bench.say(failover={"role": "active", "epoch": "many"})
+    assert (bench.row()["role"], bench.row()["epoch"]) == ("active", None)

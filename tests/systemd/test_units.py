@@ -31,10 +31,12 @@ PROGRAM = "/opt/touchline/current/bin/touchline"
 LINUXPTP = {"/usr/sbin/ptp4l", "/usr/sbin/phc2sys"}
 SYSTEM_PROGRAMS = {"/bin/systemctl", "/bin/journalctl", "/bin/systemd-tmpfiles", "/bin/grep"} | LINUXPTP
 NTP = {f"{name}.service" for name in ["systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd"]}
-SYSTEM_UNITS = {"network.target", "multi-user.target", "time-sync.target"} | NTP
+HOST = {"systemd-sysctl.service", "nvpmodel.service", "irqbalance.service"}
+SYSTEM_UNITS = {"network.target", "multi-user.target", "time-sync.target"} | NTP | HOST
 OLDEST = 245  # JetPack 5
 
 OLD = (
+    "AccuracySec",
     "After",
     "Before",
     "CapabilityBoundingSet",
@@ -46,7 +48,9 @@ OLD = (
     "EnvironmentFile",
     "ExecStart",
     "ExecStartPre",
+    "ExecStopPost",
     "Group",
+    "IOSchedulingClass",
     "KillMode",
     "LimitCORE",
     "LimitMEMLOCK",
@@ -54,7 +58,11 @@ OLD = (
     "Nice",
     "NoNewPrivileges",
     "NotifyAccess",
+    "OOMScoreAdjust",
+    "OnActiveSec",
+    "OnCalendar",
     "OnFailure",
+    "OnUnitInactiveSec",
     "PartOf",
     "PrivateDevices",
     "PrivateNetwork",
@@ -86,16 +94,20 @@ OLD = (
 SINCE = {
     **dict.fromkeys(OLD, 1),
     "RuntimeDirectory": 211,
+    "Persistent": 212,
     "RuntimeDirectoryMode": 211,
     "RemoveIPC": 212,
     "ProtectHome": 214,
     "ProtectSystem": 214,
     "AmbientCapabilities": 229,
+    "RandomizedDelaySec": 229,
     "StartLimitBurst": 230,
     "StartLimitIntervalSec": 230,
     "MemoryDenyWriteExecute": 231,
     "RestrictRealtime": 231,
     "InaccessiblePaths": 231,
+    "ReadOnlyPaths": 231,
+    "ReadWritePaths": 231,
     "ProtectControlGroups": 232,
     "ProtectKernelModules": 232,
     "ProtectKernelTunables": 232,
@@ -130,6 +142,9 @@ def test_every_program_that_a_unit_starts_is_there(unit):
     for _, key, line in read_unit(unit):
         if key.startswith("Exec"):
             program, *words = shlex.split(line.lstrip("+-"))
+            if program == "/bin/sh":
+                assert words[0] == "-c" and " exec " in words[1]
+                program, *words = shlex.split(words[1].rpartition(" exec ")[2])
             if program == PROGRAM:
                 resolve([word for word in words if not word.startswith("/")])
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,13 +34,32 @@ def test_every_default_shown_in_the_node_example_is_the_real_one():
     """Uncommenting a shown default changes nothing, but for the few lines that show a choice instead."""
     choices = {"model", "roi", "capture_cpus", "inference_cpus", "publisher_cpus", "loop", "first_frame", "ptp"}
     choices |= {"domain", "transport", "delay_mechanism", "priority1", "priority2", "servo_lock_ns"}  # by the profile
+    bare = NODE[: NODE.index("\n# [failover]")]
+    assert uncommented(bare, choices) != bare
+    assert parse(uncommented(bare, choices), NodeConfig) == parse(NODE, NodeConfig)
+
+
+def test_every_default_shown_of_an_absent_table_is_the_real_one():
+    node = parse(uncommented(NODE.replace("\n# [", "\n["), {"model", "roi", "ptp"}), NodeConfig)
+    needed: dict[str, dict[str, Any]] = {
+        "failover": {"pair": "p", "twin": "t", "paths": [["a:1", "b:1"]], "witness": "w:1"},
+        "record": {"folder": Path("/r")},
+        "tune": {},
+    }
+    for table, values in needed.items():
+        section = getattr(node, table)
+        bare = type(section).model_validate(values)
+        assert section.model_dump(exclude=set(values)) == bare.model_dump(exclude=set(values)), table
+
+
+def uncommented(text: str, choices: set[str]) -> str:
+    """The text with its shown defaults as if they were written, those in ``choices`` aside."""
     lines = []
-    for line in NODE.splitlines():
+    for line in text.splitlines():
         body = line.removeprefix("# ")
         shown = line.startswith("# ") and " = " in body and body.split(" = ")[0].isidentifier()
         lines.append(body if shown and body.split(" = ")[0] not in choices else line)
-    assert "\n".join(lines) != NODE
-    assert parse("\n".join(lines), NodeConfig) == parse(NODE, NodeConfig)
+    return "\n".join(lines)
 
 
 def test_an_unknown_key_is_named_with_the_nearest_known_one():

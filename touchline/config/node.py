@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from touchline.config.clock import ClockSection
+from touchline.config.failover import FailoverSection
 from touchline.config.loader import ConfigPath, Section
+from touchline.config.record import RecordSection
 from touchline.config.track import TrackSection
+from touchline.config.tune import TuneSection
 from touchline.units import parse_bytes
 
 NodeName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,16}$", description="1 to 16 of a-z, 0-9 and '-'")]
@@ -161,10 +164,22 @@ class NodeConfig(Section):
     mqtt: MqttSection
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     process: ProcessSection = Field(default_factory=ProcessSection)
+    failover: FailoverSection | None = None
+    record: RecordSection | None = None
+    tune: TuneSection | None = None
 
     @model_validator(mode="after")
     def _camera_numbers_differ(self) -> NodeConfig:
         numbers = [camera.number for camera in self.camera]
         if len(set(numbers)) != len(numbers):
             raise ValueError(f"camera numbers {numbers} repeat; each camera of the site has its own")
+        return self
+
+    @model_validator(mode="after")
+    def _has_another_for_a_twin(self) -> NodeConfig:
+        failover = self.failover
+        if failover is not None and failover.twin == self.node.name:
+            raise ValueError(f'failover.twin is "{failover.twin}", this node itself; name the other node of the pair')
+        if failover is not None and failover.witness_name in (failover.twin, self.node.name):
+            raise ValueError(f'failover.witness_name "{failover.witness_name}" is a node of the pair, not the rack')
         return self

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from touchline.config.loader import ConfigPath, Section
 from touchline.config.node import MqttSection, NodeName
+from touchline.config.witness import WitnessSection
 
 
 class ReceiveSection(Section):
@@ -71,3 +72,4 @@ class RackConfig(Section):
     accept: AcceptSection = Field(default_factory=AcceptSection)
     fuse: FuseSection = Field(default_factory=FuseSection)
     web: WebSection = Field(default_factory=WebSection)
+    witness: WitnessSection | None = None

@@ -122,7 +122,8 @@ function ago(seconds) {
 function nodeCard(node, streams) {
   const card = element("div", "", "node");
   const title = element("h3", node.node);
-  title.append(badge(node), element("em", node.epoch == null ? "" : `epoch ${node.epoch}`));
+  const epoch = node.epoch == null ? "" : `epoch ${node.epoch}`;
+  title.append(badge(node), element("em", [node.role, epoch].filter(Boolean).join(" · ")));
   card.append(title);
   if (node.reason) card.append(element("p", node.reason, "why"));
   const clock = node.clock;
@@ -139,12 +140,15 @@ function nodeCard(node, streams) {
     ["spool", node.spool_depth == null ? "–" : count(node.spool_depth), node.spool_depth > 5000 ? "warn" : ""],
     ["dropped", node.dropped == null ? "–" : count(node.dropped), node.dropped ? "warn" : ""],
   ];
+  if (node.role) rows.push(["sends", node.owns.length ? node.owns.join(", ") : "–", "", "cameras whose frames the rack takes from it"]);
   const list = pairs(element("dl"), rows);
   for (const s of streams.filter((s) => s.node === node.node)) {
     const fps = node.fps[String(s.camera)] ?? node.fps[""];
     list.append(cameraName(s.camera));
     const text = `${(fps ?? s.frames_per_s).toFixed(1)} fps · ${count(s.records_per_s)} rec/s · p99 ${millis(s.latency_ms?.p99)}`;
-    list.append(element("dd", s.quiet_s > 2 ? `quiet for ${s.quiet_s.toFixed(0)} s` : text, s.quiet_s > 2 ? "wide warn" : "wide"));
+    const held = node.role === "standby" && node.alive; // its twin sends these
+    const quiet = held ? "held back" : `quiet for ${s.quiet_s.toFixed(0)} s`;
+    list.append(element("dd", s.quiet_s > 2 ? quiet : text, s.quiet_s > 2 && !held ? "wide warn" : "wide"));
   }
   const temps = Object.entries(node.temps_c);
   if (temps.length) list.append(element("dt", "temp"), element("dd", temps.map(([k, v]) => `${k} ${v.toFixed(0)}°C`).join("  "), "wide"));

@@ -17,6 +17,11 @@ ENABLED: Final = {
     "touchline-agent.service": "touchline.target",
     "touchline-ptp4l.service": "touchline.target",
     "touchline-phc2sys.service": "touchline.target",
+    "touchline-tune.service": "touchline.target",
+    "touchline-tune.timer": "touchline.target",
+    "touchline-failover.service": "touchline.target",
+    "touchline-drill.timer": "touchline.target",
+    "touchline-witness.service": "touchline.target",
 }
 
 # /usr/local/lib, not /etc: what an administrator writes to /etc/systemd/system then wins over ours, and

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.camera.grid import Trigger
 from agent.camera.port import Camera, Frame, PixelFormat
-from hil.venue.camera import Trigger, VenueCamera, open_camera
+from hil.venue.camera import VenueCamera, open_camera
 from touchline.config import CameraSection
 from touchline.errors import ConfigError, HardwareError
 from touchline.timeline import ClockState, Stamp, Timebase

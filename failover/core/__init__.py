@@ -1,0 +1,1 @@
+"""What failover decides: pure, no socket, no clock."""

@@ -1,0 +1,1 @@
+"""The resident failover service: sockets, timers and hands for what :mod:`failover.core` decides."""

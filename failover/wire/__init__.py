@@ -1,0 +1,1 @@
+"""What failover says on the network: bytes, authentication, and the node's end of it."""

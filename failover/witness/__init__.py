@@ -1,0 +1,1 @@
+"""The witness on the rack: who holds the lease of a pair, with an epoch that only grows."""

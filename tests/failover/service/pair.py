@@ -1,0 +1,239 @@
+"""A pair of failover services and a witness on loopback, real programs; the publishers are stand-ins of the test."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from failover.core.types import CameraCursor, Gate, Health, Pipeline
+from failover.link import Opened, PublisherWord, ServicePort, opened_message, pipeline_message, socket_path
+from failover.service.control import ask
+from hil.rack.pki import Identity, LocalCa
+from hil.venue.optics import site_camera
+from touchline.errors import TouchlineError
+from touchline.timeline import monotonic_ns, sleep_until
+
+NODES = ("node-a", "node-b")
+FIT = Health(cameras=1, clock_ok=True, publishing=True)
+NODE = """
+[node]
+name = "{name}"
+run_dir = "{run}"
+
+[[camera]]
+number = 1
+source = "pattern"
+width_px = 320
+height_px = 192
+pixel_format = "gray8"
+calibration = "left.json"
+
+[publish]
+spool_dir = "{state}/spool"
+
+[mqtt]
+host = "127.0.0.1"
+ca_file = "{pki.ca_file}"
+cert_file = "{pki.cert_file}"
+key_file = "{pki.key_file}"
+
+[failover]
+pair = "pair-1"
+twin = "{twin}"
+paths = [["127.0.0.1:{port}", "127.0.0.1:{theirs}"]]
+witness = "127.0.0.1:{witness}"
+{more}
+"""
+RACK = """
+[mqtt]
+host = "127.0.0.1"
+ca_file = "{pki.ca_file}"
+cert_file = "{pki.cert_file}"
+key_file = "{pki.key_file}"
+
+[store]
+path = "match.sqlite"
+
+[witness]
+bind = "127.0.0.1:{witness}"
+state_file = "{folder}/epochs"
+run_dir = "{folder}/run-witness"
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """UDP ports that nobody has."""
+    with contextlib.ExitStack() as stack:
+        ends = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(count)]
+        for end in ends:
+            end.bind(("127.0.0.1", 0))
+        return [end.getsockname()[1] for end in ends]
+
+
+class Program:
+    """One of our programs, ended by pid."""
+
+    def __init__(self, folder: Path, name: str, *words: str) -> None:
+        self.log = folder / f"{name}.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "touchline.cli", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(number)
+        return self.process.wait(10.0)
+
+
+class Publisher:
+    """The publisher of one node as the service sees it: always fit unless told otherwise; opens when it may."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.port = ServicePort(socket_path(run_dir))
+        self.gate: Gate | None = None
+        self.health = FIT
+        self.opened: list[int] = []
+        self.events: list[dict[str, Any]] = []
+        self.cursor_ns = 0
+        self._said_ns = 0
+
+    def turn(self, now_ns: int) -> None:
+        self.port.connect(now_ns)
+        for word in self.port.receive():
+            if isinstance(word, Gate):
+                if word.open and (not self.opened or self.opened[-1] != word.epoch):
+                    self.opened.append(word.epoch)
+                    self.port.send(opened_message(Opened(word.epoch, CameraCursor(1, 7), now_ns)))
+                self.gate = word
+            else:
+                self.events.append(dict(word.document()))
+        if now_ns - self._said_ns > 20_000_000:
+            self._said_ns = now_ns
+            cursors = (CameraCursor(1, self.cursor_ns),) if self.cursor_ns else ()
+            self.port.send(pipeline_message(PublisherWord(Pipeline(self.health, cursors))))
+
+    def open_at(self, now_ns: int) -> bool:
+        return self.gate is not None and self.gate.open and now_ns < self.gate.until_ns
+
+
+class Pair:
+    """See the module. ``more``: lines of ``[failover]`` by node."""
+
+    def __init__(self, folder: Path, more: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        ca = LocalCa(folder / "pki")
+        site_camera("left", (320, 192)).save(folder / "left.json")
+        a, b, self.witness_port = free_ports(3)
+        ports = {"node-a": (a, b), "node-b": (b, a)}
+        self.run = {name: folder / name for name in NODES}
+        self.config: dict[str, Path] = {}
+        for name, twin in zip(NODES, reversed(NODES), strict=True):
+            self.config[name] = folder / f"{name}.toml"
+            self.config[name].write_text(
+                NODE.format(
+                    name=name,
+                    run=self.run[name],
+                    state=folder / f"{name}-state",
+                    pki=self._identity(ca, name),
+                    twin=twin,
+                    port=ports[name][0],
+                    theirs=ports[name][1],
+                    witness=self.witness_port,
+                    more=(more or {}).get(name, ""),
+                )
+            )
+        self.rack = folder / "rack.toml"
+        self.rack.write_text(
+            RACK.format(pki=self._identity(ca, "aggregator"), witness=self.witness_port, folder=folder)
+        )
+        self.publisher = {name: Publisher(self.run[name]) for name in NODES}
+        self.program: dict[str, Program] = {}
+
+    @staticmethod
+    def _identity(ca: LocalCa, name: str) -> Identity:
+        return ca.client(name)
+
+    def start(self, *names: str) -> None:
+        for name in names or ("witness", *NODES):
+            if name == "witness":
+                words = ("failover", "witness", "--config", str(self.rack))
+            else:
+                words = ("failover", "run", "--config", str(self.config[name]))
+            self.program[name] = Program(self.folder, name, *words)
+
+    def turn(self) -> None:
+        now_ns = monotonic_ns()
+        for publisher in self.publisher.values():
+            publisher.turn(now_ns)
+        sleep_until(now_ns + 2_000_000)
+
+    def until(self, true: Callable[[], bool], what: str, timeout_s: float = 15.0) -> float:
+        """Serve the publishers until something is so; returns how long it took, ms."""
+        begin_ns = monotonic_ns()
+        while not true():
+            if monotonic_ns() - begin_ns > timeout_s * 1e9:
+                logs = "\n".join(f"--- {name}\n{one.log.read_text()[-2500:]}" for name, one in self.program.items())
+                raise AssertionError(f"not within {timeout_s:g} s: {what}\n{logs}")
+            self.turn()
+        return (monotonic_ns() - begin_ns) / 1e6
+
+    def run_for(self, seconds: float) -> None:
+        """Serve the publishers for a while; never are two gates with a lease open at once."""
+        end_ns = monotonic_ns() + int(seconds * 1e9)
+        self.until(lambda: monotonic_ns() >= end_ns, "time to pass", seconds + 5.0)
+
+    def active(self) -> list[str]:
+        """Whose gate is open now."""
+        now_ns = monotonic_ns()
+        return [name for name, one in self.publisher.items() if one.open_at(now_ns)]
+
+    def other(self, name: str) -> str:
+        return NODES[1 - NODES.index(name)]
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What the service says; empty when it does not answer."""
+        try:
+            found = ask(self.run[name], "status")["status"]
+        except TouchlineError:
+            return {}
+        assert isinstance(found, dict)
+        return found
+
+    def cli_begin(self, *words: str) -> None:
+        """Start another command of ours; :meth:`cli_end` waits for it."""
+        argv = [sys.executable, "-m", "touchline.cli", *words]
+        self._command = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def cli_end(self) -> subprocess.CompletedProcess[str]:
+        """The end of the command, while the publishers are served."""
+        with self._command as process:
+            self.until(lambda: process.poll() is not None, "the end of a command", 20.0)
+            out, err = process.communicate()
+        return subprocess.CompletedProcess([], process.returncode, out, err)
+
+    def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Another command of ours, to its end."""
+        self.cli_begin(*words)
+        return self.cli_end()
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / f"{name}-state" / "failover" / "history.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def close(self) -> None:
+        for one in self.program.values():
+            one.end()
+        for publisher in self.publisher.values():
+            publisher.port.close()

@@ -1,0 +1,185 @@
+"""Two real services and a real witness: who is active through kills, stops, a blind agent and a dead witness."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from failover.core.types import CameraCursor
+from tests.failover.service.pair import NODES, Pair
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    one = Pair(tmp_path)
+    yield one
+    one.close()
+
+
+def settled(pair: Pair) -> str:
+    """Both run, one is active by the witness's lease and the other hears it; return the active one."""
+    pair.until(lambda: len(pair.active()) == 1, "one gate open")
+    active = pair.active()[0]
+    pair.until(lambda: pair.status(active).get("lease_left_ms", 0) > 0, "a lease")
+    other = pair.other(active)
+
+    def ready() -> bool:
+        said = pair.status(other)
+        return bool(said and said["twin"]["role"] == "active" and said["health"]["fit"] and said["witness"]["ok"])
+
+    pair.until(ready, "a fit standby")
+    return active
+
+
+def epoch(pair: Pair, name: str) -> int:
+    found = pair.status(name)["epoch"]
+    assert isinstance(found, int)
+    return found
+
+
+def test_a_killed_node_is_followed_by_its_twin_and_comes_back_as_standby(pair):
+    pair.start()
+    first = settled(pair)
+    second, before = pair.other(first), epoch(pair, first)
+    pair.publisher[first].cursor_ns = 5_000
+    pair.until(lambda: pair.publisher[second].gate.covered == (CameraCursor(1, 5_000),), "the cursor at the twin")
+    pair.program[first].end(signal.SIGKILL)
+    pair.until(lambda: pair.active() == [second], "the twin's gate")
+    pair.until(lambda: pair.status(second)["last_switch"] is not None, "its report")
+    pair.run_for(0.1)
+    report = pair.status(second)["last_switch"]
+    assert (report["trigger"], report["epoch"], report["ok"]) == ("silence", before + 1, True)
+    assert [one["step"] for one in report["steps"]] == [
+        "detect", "lease", "gate", "address", "announce", "recorder", "event"
+    ]  # fmt: skip
+    assert pair.publisher[second].gate.covered == (CameraCursor(1, 5_000),)
+    codes = [one["code"] for one in pair.publisher[second].events]
+    assert codes.count("failover-takeover") == 1
+    pair.start(first)
+    assert settled(pair) == second
+    pair.run_for(1.5)
+    assert pair.active() == [second] and epoch(pair, second) == before + 1
+
+
+def test_a_handover_has_no_moment_without_an_open_gate(pair):
+    pair.start()
+    first = settled(pair)
+    shut = []
+
+    def watched() -> bool:
+        if not pair.active():
+            shut.append(1)
+        return bool(pair.active() == [pair.other(first)])
+
+    pair.cli_begin("failover", "handover", "--config", str(pair.config[first]))
+    pair.until(watched, "the other one")
+    assert not shut
+    done = pair.cli_end()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{pair.other(first)} is active" in done.stdout
+    refused = pair.cli("failover", "handover", "--config", str(pair.config[first]))
+    assert refused.returncode == 4 and "is standby; hand over from" in refused.stderr
+
+
+def test_a_blind_node_gives_way_and_an_unfit_twin_is_not_handed_to(pair):
+    pair.start()
+    first = settled(pair)
+    second = pair.other(first)
+    pair.publisher[second].health = replace(pair.publisher[second].health, clock_ok=False)
+    pair.until(lambda: not pair.status(first)["twin"]["fit"], "word of it")
+    refused = pair.cli("failover", "handover", "--config", str(pair.config[first]))
+    assert refused.returncode == 4 and "is not fit to take over" in refused.stderr
+    pair.publisher[second].health = replace(pair.publisher[second].health, clock_ok=True)
+    pair.until(lambda: pair.status(first)["twin"]["fit"], "it is fit again")
+    pair.publisher[first].health = replace(pair.publisher[first].health, cameras=0)
+    pair.until(lambda: pair.active() == [second], "the one that sees")
+    assert "NOT FIT" in pair.cli("failover", "status", "--config", str(pair.config[first])).stdout
+
+
+def test_a_dead_witness_changes_nothing_and_its_return_neither(pair):
+    pair.start()
+    first = settled(pair)
+    second, before = pair.other(first), epoch(pair, first)
+    lost = []
+    pair.program["witness"].end(signal.SIGKILL)
+
+    def without() -> bool:
+        lost.extend([] if pair.active() == [first] else [pair.active()])
+        said = pair.status(first)
+        return bool(not said["witness"]["ok"] and said["promise_left_ms"] > 0)
+
+    pair.until(without, "the active one holds by the promise")
+    pair.run_for(1.0)
+    assert not lost and pair.active() == [first] and pair.status(first)["exclusive"]
+    pair.start("witness")
+    pair.until(lambda: pair.status(first)["lease_left_ms"] > 0, "the lease again")
+    assert pair.active() == [first] and epoch(pair, first) >= before
+    assert pair.status(second)["role"] == "standby"
+
+
+def test_without_witness_and_twin_records_go_on_and_nothing_else(pair):
+    pair.start()
+    first = settled(pair)
+    second, before = pair.other(first), epoch(pair, first)
+    pair.program["witness"].end(signal.SIGKILL)
+    pair.until(lambda: not pair.status(second)["witness"]["ok"], "the witness missed")
+    pair.program[first].end(signal.SIGKILL)
+    pair.until(lambda: pair.active() == [second], "records")
+    said = pair.status(second)
+    assert (said["exclusive"], said["records"], said["epoch"]) == (False, True, before)
+    assert "records alone" in said["reason"]
+
+
+def test_a_stopped_node_finds_its_gate_shut(pair):
+    pair.start()
+    first = settled(pair)
+    second = pair.other(first)
+    pair.program[first].send(signal.SIGSTOP)
+    pair.until(lambda: pair.active() == [second], "the twin")
+    before = len(pair.publisher[first].opened)
+    pair.program[first].send(signal.SIGCONT)
+    pair.until(lambda: pair.status(first).get("role") == "standby", "the stopped one is standby")
+    pair.run_for(0.5)
+    assert pair.active() == [second]
+    assert len(pair.publisher[first].opened) == before
+    assert pair.status(first)["late"]["turns"] >= 1
+
+
+def test_both_started_as_active(tmp_path):
+    pair = Pair(tmp_path, dict.fromkeys(NODES, 'start = "active"'))
+    try:
+        pair.start()
+        first = settled(pair)
+        pair.run_for(0.5)
+        assert pair.active() == [first]
+        assert pair.status(pair.other(first))["role"] == "standby"
+    finally:
+        pair.close()
+
+
+def test_the_commands_say_what_is_wrong(pair, tmp_path):
+    config = str(pair.config["node-a"])
+    done = pair.cli("failover", "status", "--config", config)
+    assert done.returncode == 6 and "no failover service answers" in done.stderr
+    assert pair.cli("failover", "needed", "--config", config).returncode == 0
+    alone = tmp_path / "alone.toml"
+    alone.write_text(pair.config["node-a"].read_text().split("[failover]")[0])
+    assert pair.cli("failover", "needed", "--config", str(alone)).returncode == 1
+    refused = pair.cli("failover", "run", "--config", str(alone))
+    assert refused.returncode == 3 and "has no [failover]" in refused.stderr
+    pair.start()
+    first = settled(pair)
+    again = pair.cli("failover", "run", "--config", str(pair.config[first]))
+    assert again.returncode == 5 and "in use" in again.stderr
+    pair.program[first].end(signal.SIGTERM)
+    pair.until(lambda: pair.active() == [pair.other(first)], "a service that is stopped hands over")
+    told = pair.cli("failover", "history", "--config", str(pair.config[first]), "--json")
+    kinds = [one["kind"] for one in json.loads(told.stdout)["entries"]]
+    assert kinds.count("takeover") == 1 and kinds[-1] == "release"
