@@ -91,6 +91,8 @@ def lapse(draft: Draft) -> None:
     if draft.hold.holding:
         draft.note("warning", "exclusive_lost", "neither lease nor promise: only records go on")
     drop_exclusive(draft)
+    if draft.hold.granted > draft.hold.released:  # claims of ours may still arrive where answers do not come back
+        give_back(draft, draft.hold.granted)
 
 
 def begin_handover(draft: Draft, reason: str, *, stop: bool = False) -> None:

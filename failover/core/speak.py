@@ -105,7 +105,8 @@ def _ask(draft: Draft) -> None:
         if claiming != talk.claiming:
             draft.talk = replace(talk, claiming=claiming)
         return
-    what: Literal["claim", "look", "release"] = "claim" if claiming or (active and not bound) else "look"
+    renewing = active and not bound and (hold.holding or draft.witness.ok)
+    what: Literal["claim", "look", "release"] = "claim" if claiming or renewing else "look"
     epoch, pause_ns = me.known, settings.claim_ns if claiming else settings.renew_ns
     if me.handing is not None:
         what = "release" if hold.granted > 0 else "look"

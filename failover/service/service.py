@@ -26,6 +26,7 @@ from failover.core.types import (
     Event,
     Exclusive,
     Gate,
+    Granted,
     Note,
     Role,
     SendBeat,
@@ -109,6 +110,7 @@ class FailoverService:
         self._late = 0
         self._late_max_ns = 0
         self._watchdog_ns = 0
+        self._short_lease = False
         self._dropped_ns: int | None = None  # when the exclusive things were given up last
 
     # --- for the owner ----------------------------------------------------------------------------------------------
@@ -217,6 +219,7 @@ class FailoverService:
                     if isinstance(event, SwitchTold):
                         self._twin_switch = event.document(self.settings.twin)
                     else:
+                        self._compare_lease(event)
                         self._feed(event)
             elif fd in control:
                 asked = ports.control.take(fd)
@@ -225,6 +228,14 @@ class FailoverService:
         if publisher & set(ready):
             for word in ports.publisher.receive():
                 self._hear(word)
+
+    def _compare_lease(self, event: Event) -> None:
+        """A witness that grants less than is asked for makes a pair nervous: said once."""
+        if isinstance(event, Granted) and event.lease_ns < self.settings.lease_ns and not self._short_lease:
+            self._short_lease = True
+            given_ms, asked_ms = event.lease_ns / 1e6, self.settings.lease_ns / 1e6
+            text = f"the witness grants {given_ms:g} ms where failover.lease_ms asks for {asked_ms:g}"
+            self._note(Note("warning", "short_lease", f"{text}: raise witness.lease_limit_ms on the rack"))
 
     def _hear(self, word: PublisherWord | Opened) -> None:
         if isinstance(word, Opened):

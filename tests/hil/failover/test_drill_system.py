@@ -1,0 +1,56 @@
+"""The drill on a whole site: the active node's links off for a second, the switch measured, everything restored."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hil.failover.configs import SiteSettings, other
+from hil.failover.net import DIRECT, UPLINK
+from hil.failover.site import Site
+
+pytestmark = pytest.mark.system
+
+LINKS = {"drill_interfaces": [UPLINK, DIRECT]}
+
+
+def drill(site: Site, node: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command on a node."""
+    one = site.nodes[node]  # type: ignore[index]
+    words = [sys.executable, "-m", "touchline.cli", "failover", "drill", "--config", str(one.folder / "node.toml")]
+    inside = site.net.spaces[node].inside()
+    return subprocess.run([*inside, *words, *more], capture_output=True, text=True, timeout=90.0, check=False)
+
+
+def test_a_drill_switches_measures_restores_and_keeps_a_picture(namespaces: None, tmp_path: Path):
+    with Site(tmp_path / "site", SiteSettings(failover=LINKS)) as site:
+        site.start()
+        first = site.settle()
+        second = other(first)
+        refused = drill(site, second)
+        assert refused.returncode == 4 and "this node is standby" in refused.stderr
+        skipped = drill(site, second, "--weekly")
+        assert skipped.returncode == 0 and "this node is standby" in skipped.stdout
+        before = site.nodes[first].said()["epoch"]
+        done = drill(site, first, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads(done.stdout)
+        marks = {(mark["lane"], mark["kind"]) for mark in report["marks"]}
+        assert marks >= {
+            ("node", "cut"), ("node", "fenced"), ("node", "restored"), ("node", "heard again"),
+            ("twin", "suspicion"), ("twin", "gate"), ("witness", "lease"),
+        }, marks  # fmt: skip
+        figures = report["figures"]
+        assert 1_000 <= figures["was_cut_ms"] < 1_500
+        assert figures["overlap_ms"] == 0
+        assert report["ok"], report["checks"]
+        assert Path(report["report"]).with_suffix(".svg").read_text().startswith("<svg")
+        assert site.settle() == second
+        said = site.nodes[second].said()
+        assert (said["epoch"], said["last_switch"]["trigger"]) == (before + 1, "silence")
+        kinds = [entry["kind"] for entry in site.nodes[first].history()]
+        assert kinds.count("drill") == 1
