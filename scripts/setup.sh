@@ -9,7 +9,7 @@ role=${1:-run}
 programs=(mosquitto:mosquitto ffmpeg:ffmpeg ffprobe:ffmpeg ip:iproute2 ptp4l:linuxptp)
 optional=()
 if [ "$role" = dev ]; then
-  programs+=(gcc:gcc tshark:tshark mosquitto_sub:mosquitto-clients gst-launch-1.0:gstreamer1.0-tools)
+  programs+=(gcc:gcc tshark:tshark mosquitto_sub:mosquitto-clients gst-launch-1.0:gstreamer1.0-tools keepalived:keepalived)
   # the virtual node: emulation, the guest's packages, its device tree and its kernel modules
   programs+=(qemu-system-aarch64:qemu-system-arm qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs
     dtc:device-tree-compiler depmod:kmod xz:xz-utils make:make)

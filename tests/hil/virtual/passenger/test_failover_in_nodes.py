@@ -7,6 +7,7 @@ fast a switch is, benchmarks/failover.py measures.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -132,6 +133,7 @@ def test_a_power_cut_of_the_active_node(virtual_twins: VirtualSite):
     assert virtual_twins.rack.audit().clean
 
 
+@pytest.mark.skipif(not os.environ.get("TOUCHLINE_CAMPAIGN"), reason="three minutes of switches: TOUCHLINE_CAMPAIGN=1")
 def test_total_loss_then_a_killed_service(virtual_twins: VirtualSite):
     twins = Twins(virtual_twins)
     first = twins.settle()
@@ -139,8 +141,8 @@ def test_total_loss_then_a_killed_service(virtual_twins: VirtualSite):
     a, b = virtual_twins.node(first), virtual_twins.node(second)
     a.net.loss_pct(100)
     twins.until(second, lambda said: said["role"] == "active" and said["holds_address"], "the takeover")
-    twins.until(first, lambda said: said["role"] == "standby" and not said["records"], "the gate of the lost node")
-    assert SHARED not in a.run("ip -4 address show dev eth0").out
+    twins.until(first, lambda said: not said["exclusive"] and not said["holds_address"], "the lost node lets go")
+    until(lambda: SHARED not in a.run("ip -4 address show dev eth0").out, "the address of the lost one", a)
     a.net.loss_pct(0)
     assert twins.settle() == second
     twins.seen_at(second)

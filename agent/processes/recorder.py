@@ -1,0 +1,254 @@
+"""The recorder process of one camera: ring to files, here and at the twin; see :mod:`agent.record`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from agent import control
+from agent.camera.port import PixelFormat
+from agent.processes.child import Child
+from agent.record.command import Coding, Picture
+from agent.record.files import Bounds, Shelf, folder_of
+from agent.record.fragment import Head
+from agent.record.mirror.receiver import MirrorReceiver
+from agent.record.mirror.sender import MirrorSender
+from agent.record.mirror.tls import Identity
+from agent.record.probe import find_encoder
+from agent.record.recorder import Recorder
+from agent.record.run import Plan
+from agent.record.spare import choose
+from agent.ring import RingReader, WriterGone
+from agent.rings import RECORDER_READER
+from touchline.config import CameraSection
+from touchline.config.failover import split_address
+from touchline.config.record import MIRROR_LEAST_BYTES, RecordSection
+from touchline.errors import ConfigError, ResourceError
+from touchline.stats import Window
+from touchline.timeline import monotonic_ns
+
+FILES_A_CAMERA: Final = 8  # at most an eighth of a camera's share is in its open file
+MIRROR_FILES: Final = 4
+_FLUSH_S: Final = 1.0
+_LAST_FRAMES_NS: Final = 1_000_000_000
+_BOOK_EVERY_NS: Final = 250_000_000
+_BOOKED: Final = ("fragments", "frames", "bytes", "files", "files_deleted", "dropped_disk")
+
+
+def run_recorder(child: Child) -> None:
+    """Record until the camera's ring is closed in good order or the parent says stop."""
+    with ExitStack() as stack:
+        work = _Work(child, stack)
+        child.ready(encoder=work.plan.found.encoder, program=work.plan.found.argv[0])
+        try:
+            while work.turn():
+                pass
+            work.recorder.finish()
+        finally:
+            work.book()
+            child.report()
+
+
+def picture_of(camera: CameraSection) -> Picture:
+    """What the camera's frames are."""
+    return Picture(camera.width_px, camera.height_px, PixelFormat(camera.pixel_format), camera.rate_hz)
+
+
+def coding_of(record: RecordSection) -> Coding:
+    """What ``[record]`` asks of the encoder."""
+    return Coding(**{name: getattr(record, name) for name in Coding.__dataclass_fields__})
+
+
+def choose_program(record: RecordSection) -> tuple[str, Sequence[str]]:
+    """ffmpeg or its spare, and what is to be said of that (FOV-5). Raises ResourceError when none can be run."""
+    found = record.ffmpeg or shutil.which("ffmpeg") or "/usr/bin/ffmpeg"
+    choice = choose(Path(found), Path(record.spare) if record.spare else None)
+    if choice is None:
+        spare = f", nor its spare {record.spare}" if record.spare else ""
+        raise ResourceError(
+            f"{found} cannot be run{spare}", hint="apt install ffmpeg, set record.ffmpeg, or take [record] out"
+        )
+    return choice.program, choice.complaints
+
+
+def _next_port(address: str, camera_index: int) -> str:
+    host, port = split_address(address)
+    return f"[{host}]:{port + camera_index}" if ":" in host else f"{host}:{port + camera_index}"
+
+
+class _Work:
+    """One life of a recorder process."""
+
+    def __init__(self, child: Child, stack: ExitStack) -> None:
+        record, index = child.config.record, child.spec.camera
+        if record is None or index is None:
+            raise ConfigError("[record] is missing", hint="add it, or start no recorder")
+        os.setpriority(os.PRIO_PROCESS, 0, record.nice)
+        self._child, self._record, self._index = child, record, index
+        self._said: deque[dict[str, str]] = deque(maxlen=64)
+        camera = child.camera
+        program, complaints = choose_program(record)
+        for complaint in complaints:
+            self._say("warning", "encoder_spare", complaint)
+        found = find_encoder(program, coding_of(record), picture_of(camera))
+        self._shelf = Shelf(folder_of(record.folder, camera.number), self._bounds(), self._say)
+        stack.callback(self._shelf.close)
+        head = Head(
+            node=child.config.node.name,
+            camera=camera.number,
+            stream="",
+            codec=record.codec,
+            encoder=found.encoder,
+            width_px=camera.width_px,
+            height_px=camera.height_px,
+            rate_hz=camera.rate_hz,
+        )
+        self._sender, self._receiver = self._mirror(stack)
+        outs = (self._shelf,) if self._sender is None else (self._sender, self._shelf)  # a stuck disk: the twin has it
+        stopped = record.standby_encoder == "stopped"
+        self.plan = Plan(head, picture_of(camera), coding_of(record), found, stopped, outs)
+        ring = child.ring()
+        reader = RingReader(ring, RECORDER_READER)
+        stack.callback(reader.close)
+        self.recorder = Recorder(self.plan, reader, ring.spec.slots, self._say, child.control.fileno())
+        self.recorder.mirror = self._receiver
+        self._stop_ns = self._booked_ns = 0
+        self._stages = {name: Window() for name in ("encode", "to_disk", "to_twin")}
+        self._start_syncing(stack)
+
+    def _bounds(self) -> Bounds:
+        record = self._record
+        share = record.max_bytes // len(self._child.config.camera)
+        return Bounds(
+            max_bytes=share,
+            min_free_bytes=record.min_free_bytes,
+            max_age_s=record.max_age_h * 3600,
+            file_bytes=share // FILES_A_CAMERA,
+            file_us=round(record.file_minutes * 60e6),
+        )
+
+    def _mirror(self, stack: ExitStack) -> tuple[MirrorSender | None, MirrorReceiver | None]:
+        config, record, camera = self._child.config, self._record, self._child.camera
+        if not record.mirror_peer:
+            return None, None
+        if config.failover is None:
+            raise ConfigError("record.mirror_peer needs [failover]", hint="it names the twin; or take mirror_peer out")
+        identity = Identity(config.mqtt, config.failover.twin)
+        share = record.mirror_max_bytes // len(config.camera)
+        if share < 4 * MIRROR_LEAST_BYTES:
+            raise ConfigError(
+                f"record.mirror_max leaves {share >> 20} MiB a camera",
+                hint=f"give {4 * MIRROR_LEAST_BYTES >> 20}MiB for each of the {len(config.camera)} cameras (FOV-2)",
+            )
+        bounds = Bounds(share, record.min_free_bytes, file_bytes=share // MIRROR_FILES)
+        shelf = Shelf(folder_of(record.folder, camera.number, mirror=True), bounds, self._say_of_mirror)
+        receiver = MirrorReceiver(_next_port(record.mirror_listen, self._index), identity, camera.number, shelf)
+        stack.callback(receiver.close)
+        backlog = record.mirror_backlog_bytes // len(config.camera)
+        peer = _next_port(record.mirror_peer, self._index)
+        sender = MirrorSender(peer, identity, config.node.name, camera.number, backlog)
+        stack.callback(sender.close, _FLUSH_S)
+        return sender, receiver
+
+    def _start_syncing(self, stack: ExitStack) -> None:
+        """A disk may take long to sync: nobody else waits for it."""
+        over = threading.Event()
+
+        def keep_syncing() -> None:
+            while not over.wait(self._record.sync_s):
+                self._shelf.sync()
+
+        threading.Thread(target=keep_syncing, name="record-sync", daemon=True).start()
+        stack.callback(over.set)
+
+    # --- a turn -------------------------------------------------------------------------------------------------------
+
+    def turn(self) -> bool:
+        """Hear the parent, move a frame; False when it is over."""
+        child, now_ns = self._child, monotonic_ns()
+        while self._said:
+            control.send(child.control, {"type": "events", "events": [self._said.popleft()]})
+        if now_ns - self._booked_ns > _BOOK_EVERY_NS:
+            self._booked_ns = now_ns
+            self.book()
+        child.tick()
+        inbox, child.inbox = child.inbox, []
+        for message in inbox:
+            if message["type"] == "role":
+                self.recorder.set_role(message["role"] == "active", int(message["epoch"]))
+        if child.stopping and self._is_over():
+            return False
+        try:
+            self.recorder.step()
+        except WriterGone as gone:
+            return not gone.orderly  # a dead writer is followed by the next life of the capture
+        return True
+
+    def _is_over(self) -> bool:
+        """Told to stop: what the ring still holds is recorded, for a moment."""
+        now_ns = monotonic_ns()
+        self._stop_ns = self._stop_ns or now_ns
+        return self.recorder.caught_up or now_ns - self._stop_ns > _LAST_FRAMES_NS
+
+    def _say(self, severity: str, code: str, text: str) -> None:
+        """From any thread; told to the parent at the next turn."""
+        camera = self._child.camera.number
+        self._said.append({"severity": severity, "code": code, "text": f"camera {camera}: {text}"})
+
+    def _say_of_mirror(self, severity: str, code: str, text: str) -> None:
+        self._say(severity, code.replace("recording", "mirror"), f"the twin's copy: {text}")
+
+    def book(self) -> None:
+        """What happened goes into the child's report."""
+        child, recorder = self._child, self.recorder
+        while self._said:
+            control.send(child.control, {"type": "events", "events": [self._said.popleft()]})
+        counters = {f"record_{name}": count for name, count in asdict(recorder.counts).items()}
+        counters |= {f"record_{name}": self._shelf.counters[name] for name in _BOOKED}
+        run = recorder.run
+        if run is not None:
+            self._drain("encode", run.sink.encoded_ms)
+            self._drain("to_disk", run.sink.written_ms)
+        if self._sender is not None:
+            self._drain("to_twin", self._sender.to_twin_ms)
+            books = self._sender.books
+            counters |= {"mirror_sent": books.sent, "mirror_bytes": books.sent_bytes, "mirror_skipped": books.skipped}
+        child.counters.update(counters)
+        child.extra = {"recording": self._document()}
+
+    def _drain(self, stage: str, values: deque[float]) -> None:
+        if values:
+            self._child.stages[stage] = self._stages[stage]
+        while values:
+            self._stages[stage].add(values.popleft())
+
+    def _document(self) -> dict[str, Any]:
+        recorder, shelf = self.recorder, self._shelf
+        document: dict[str, Any] = {
+            "state": "disk" if shelf.trouble else recorder.state,
+            "role": "active" if recorder.role[0] else "standby",
+            "epoch": recorder.role[1],
+            "encoder": self.plan.found.encoder,
+            "file": None if shelf.path is None else shelf.path.name,
+            "file_bytes": shelf.size if shelf.path is not None else 0,
+            "trouble": recorder.trouble,
+        }
+        if recorder.takeover is not None:
+            document["takeover"] = recorder.takeover.as_dict()
+        if self._sender is not None and self._receiver is not None:
+            books, tail = self._sender.books, self._receiver.tail
+            document["mirror"] = {
+                "to_twin": books.connected,
+                "to_twin_ptp_ns": books.have.ptp_ns,
+                "to_twin_trouble": books.trouble,
+                "from_twin": self._receiver.connected,
+                "from_twin_ptp_ns": 0 if tail is None else tail.ptp_ns,
+            }
+        return document

@@ -1,0 +1,190 @@
+"""The twin's recording to our disk: a thread that listens, writes each fragment and says what it has."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from agent.record.boxes import BoxError, box_at
+from agent.record.files import Shelf
+from agent.record.fragment import Head, read_fragment, read_head
+from agent.record.mirror.channel import Channel
+from agent.record.mirror.tls import Identity
+from agent.record.mirror.wire import Have, Kind, Message, WireError, read_hello
+from touchline.config.failover import split_address
+from touchline.errors import LinkError, ResourceError
+from touchline.timeline import monotonic_ns
+
+_GUESTS: Final = 4  # connections at once; only the twin's newest is heard
+_TELL_NS: Final = 500_000_000
+_WAIT_S: Final = 0.1
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The newest that we hold of the twin's recording."""
+
+    stream: str
+    number: int
+    ptp_ns: int
+    active: bool
+    epoch: int
+
+
+class MirrorReceiver:
+    """Listens at ``listen``; what comes goes onto ``shelf``, which is the thread's own from then on.
+
+    Raises ResourceError when the address cannot be had.
+    """
+
+    def __init__(self, listen: str, identity: Identity, camera: int, shelf: Shelf) -> None:
+        self._identity, self._camera, self._shelf = identity, camera, shelf
+        host, port = split_address(listen)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._listener.bind((host, port))
+            self._listener.listen(_GUESTS)
+        except OSError as error:
+            self._listener.close()
+            raise ResourceError(
+                f"the mirror cannot listen at {listen}: {error.strerror}",
+                hint="correct record.mirror_listen: an address of this node and a free port (one a camera)",
+            ) from error
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+        self._guests: list[Channel] = []
+        self._twin: Channel | None = None
+        self._head: Head | None = None
+        self._init = b""
+        self._next = 0
+        self._told_ns = 0
+        self._closing = False
+        self.tail: Tail | None = None
+        self.connected = False
+        self.refused = 0
+        self._thread = threading.Thread(target=self._run, name="mirror-receiver", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and the open file."""
+        self._closing = True
+        self._thread.join(2.0)
+        self._listener.close()
+        for channel in (*self._guests, *([self._twin] if self._twin else [])):
+            channel.close()
+        self._shelf.close()
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closing:
+            channels = [*self._guests, *([self._twin] if self._twin else [])]
+            wait_s = 0.0 if any(one.pending for one in channels) else _WAIT_S
+            reading = [self._listener.fileno(), *(one.fileno() for one in channels)]
+            readable, _, _ = select.select(reading, [one.fileno() for one in channels if one.wants_write], [], wait_s)
+            if self._listener.fileno() in readable:
+                self._welcome()
+            for guest in list(self._guests):
+                self._listen_to_guest(guest)
+            if self._twin is not None:
+                self._listen_to_twin(self._twin)
+
+    def _welcome(self) -> None:
+        try:
+            link, _ = self._listener.accept()
+        except OSError:
+            return
+        if len(self._guests) >= _GUESTS:
+            link.close()
+            return
+        try:
+            self._guests.append(Channel(link, self._identity, server_side=True))
+        except LinkError as error:
+            self._refuse(error)
+
+    def _refuse(self, why: Exception) -> None:
+        self.refused += 1
+        _LOG.warning("mirror: a connection is refused: %s", why)
+
+    def _listen_to_guest(self, guest: Channel) -> None:
+        """Until it has said HELLO; then it is the twin, and the connection before it is closed."""
+        try:
+            messages = guest.pump()
+            if not messages:
+                return
+            node, camera = read_hello(messages[0])
+            if (node, camera) != (self._identity.twin, self._camera):
+                raise WireError(f"{node}'s camera {camera} instead of {self._identity.twin}'s {self._camera}")
+        except (LinkError, WireError) as error:
+            self._guests.remove(guest)
+            guest.close()
+            self._refuse(error)
+            return
+        self._guests.remove(guest)
+        if self._twin is not None:
+            self._twin.close()
+        self._twin, self.connected = guest, True
+        self._take(messages[1:])
+        self._tell()
+
+    def _listen_to_twin(self, twin: Channel) -> None:
+        try:
+            messages = twin.pump()
+            self._take(messages)
+            if messages or monotonic_ns() - self._told_ns > _TELL_NS:
+                self._tell()
+            twin.flush()
+        except (LinkError, WireError, BoxError) as error:
+            _LOG.warning("mirror of %s: %s", self._identity.twin, error)
+            twin.close()
+            self._twin, self.connected = None, False
+
+    def _tell(self) -> None:
+        self._told_ns = monotonic_ns()
+        if self._twin is not None:
+            stored = self._shelf.counters["bytes"]
+            tail, head = self.tail, self._head
+            stream, ptp_ns = (Have().stream, 0) if head is None else (head.stream, tail.ptp_ns if tail else 0)
+            self._twin.send(Have(stream, self._next, ptp_ns, stored).message())
+
+    def _take(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message.kind is Kind.INIT:
+                self._take_init(message.body)
+            elif message.kind is Kind.FRAGMENT:
+                self._take_fragment(message.body)
+            elif message.kind is not Kind.PING:
+                raise WireError(f"{message.kind.name} from a sender")
+
+    def _take_init(self, body: bytes) -> None:
+        box = box_at(body, 0, len(body))
+        head = None if box is None else read_head(body, box)
+        if box is None or head is None:
+            raise WireError("INIT without a head")
+        if (head.node, head.camera) != (self._identity.twin, self._camera):
+            raise WireError(f"INIT of {head.node}'s camera {head.camera}")
+        if self._head is not None and head.stream == self._head.stream:
+            return  # it came back and goes on
+        self._head, self._init, self._next = head, body[box.end :], 0
+        self._shelf.begin(head, self._init)
+
+    def _take_fragment(self, body: bytes) -> None:
+        found = read_fragment(body, 0, len(body))
+        if found is None or found[1] != len(body) or self._head is None:
+            raise WireError("a torn fragment, or one before INIT")
+        fragment = found[0]
+        if fragment.number < self._next:
+            return
+        if fragment.number > self._next and self._next:
+            self._shelf.begin(self._head, self._init)  # what is missing cannot be decoded across: a new file
+        self._next = fragment.number + 1
+        if self._shelf.put(fragment):
+            mark = fragment.marks[-1]
+            self.tail = Tail(self._head.stream, fragment.number, mark.ptp_ns, fragment.active, fragment.epoch)

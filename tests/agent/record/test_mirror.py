@@ -1,0 +1,381 @@
+"""The twin's copy: words on the wire, what waits in memory, and two real ends over mutual TLS."""
+
+from __future__ import annotations
+
+import random
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.record.files import Bounds, Shelf
+from agent.record.mirror.backlog import Backlog
+from agent.record.mirror.receiver import MirrorReceiver
+from agent.record.mirror.sender import MirrorSender
+from agent.record.mirror.tls import Identity
+from agent.record.mirror.wire import Decoder, Have, Kind, Message, WireError, hello, read_hello
+from agent.record.read import read_recording
+from hil.rack.pki import LocalCa
+from tests.agent.record.helpers import HEAD, PTP_NS, fragment, start
+from touchline.config import MqttSection
+from touchline.errors import ConfigError, ResourceError
+from touchline.timeline import monotonic_ns, sleep_until
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+messages = st.one_of(
+    st.just(Message(Kind.PING)),
+    st.builds(Message, st.sampled_from([Kind.INIT, Kind.FRAGMENT, Kind.HELLO]), st.binary(max_size=100)),
+    st.builds(
+        lambda *fields: Have(*fields).message(),
+        st.binary(min_size=16, max_size=16).map(bytes.hex),
+        st.integers(0, 2**64 - 1),
+        st.integers(0, 2**64 - 1),
+        st.integers(0, 2**64 - 1),
+    ),
+)
+
+
+@given(said=st.lists(messages, max_size=8), cut=st.integers(1, 40))
+def test_messages_come_back_however_they_are_cut(said, cut):
+    data = b"".join(one.to_bytes() for one in said)
+    decoder = Decoder()
+    parts = [data[at : at + cut] for at in range(0, len(data), cut)]
+    assert [one for part in parts for one in decoder.feed(part)] == said
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_messages_or_an_error(data):
+    try:
+        for message in Decoder().feed(data):
+            try:
+                Have.of(message)
+            except WireError:
+                read_hello(message)
+    except WireError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x09\0\0\0\0\0\0\0", b"\x05\0\0\0\0\0\0\x01", b"\x02\0\0\0\0\0\0\x29", b"\x04\0\0\0\xff\0\0\0"]
+)
+def test_nonsense_and_monsters_are_refused_by_their_head(data):
+    with pytest.raises(WireError):
+        list(Decoder().feed(data))
+
+
+def test_hello_names_node_and_camera():
+    assert read_hello(hello("node-a", 3)) == ("node-a", 3)
+    for body in (b"{", b"[]", b'{"version":2}', b'{"version":1,"node":1,"camera":1}', b'{"version":1,"node":"a"}'):
+        with pytest.raises(WireError):
+            read_hello(Message(Kind.HELLO, body))
+
+
+# --- what waits ------------------------------------------------------------------------------------------------------
+
+
+def fill(backlog: Backlog, numbers: range, size: int = 100, stream: str = "s") -> None:
+    for number in numbers:
+        backlog.put(stream, number, number % 15 == 0, PTP_NS + number, bytes(size))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 400)), max_size=120), st.integers(500, 5000))
+def test_the_backlog_is_bounded_and_begins_with_a_key_frame(items, bound):
+    backlog = Backlog(bound)
+    backlog.begin("s", b"init")
+    for number, (key, size) in enumerate(items):
+        backlog.put("s", number, key, number, bytes(size))
+        first = backlog.get(0)
+        assert first is None or first.key
+        assert backlog.bytes <= 2 * bound + 400
+        serial, seen = 0 if first is None else first.serial, 0
+        while (item := backlog.get(serial)) is not None:
+            assert item.serial == serial
+            serial, seen = serial + 1, seen + len(item.data)
+        assert seen == backlog.bytes
+
+
+def test_a_twin_that_comes_back_goes_on_where_it_was():
+    backlog = Backlog(10**6)
+    backlog.begin("s", b"init")
+    fill(backlog, range(40))
+    assert backlog.after(Have("s", 17)) == 17
+    assert backlog.after(Have("s", 40)) == 40
+    assert backlog.after(Have("other", 17)) == 0
+    assert backlog.after(Have()) == 0
+
+
+def test_a_twin_that_was_away_too_long_goes_on_at_a_key_frame():
+    backlog = Backlog(3000)
+    backlog.begin("s", b"init")
+    fill(backlog, range(100))
+    item = backlog.get(backlog.after(Have("s", 17)))
+    assert item is not None and item.key and item.number >= 60
+
+
+def test_the_tail_of_an_ended_stream_is_still_there_and_its_start_too():
+    backlog = Backlog(10**6)
+    backlog.begin("s", b"first")
+    fill(backlog, range(20))
+    backlog.begin("t", b"second")
+    fill(backlog, range(5), stream="t")
+    at = backlog.after(Have("s", 18))
+    assert [cast(Any, backlog.get(at + n)).stream for n in range(7)] == ["s", "s", "t", "t", "t", "t", "t"]
+    assert (backlog.init("s"), backlog.init("t")) == (b"first", b"second")
+
+
+def test_starts_of_streams_that_are_gone_are_forgotten():
+    backlog = Backlog(3000)
+    for stream in range(50):
+        backlog.begin(str(stream), b"init")
+        fill(backlog, range(15), stream=str(stream))
+    assert len(backlog._inits) < 5
+
+
+# --- two ends --------------------------------------------------------------------------------------------------------
+
+
+def identity(ca: LocalCa, name: str, twin: str) -> Identity:
+    files = ca.client(name)
+    section = MqttSection.model_validate(
+        {"host": "rack", "ca_file": files.ca_file, "cert_file": files.cert_file, "key_file": files.key_file}
+    )
+    return Identity(section, twin)
+
+
+def wait_for(what: Callable[[], Any], timeout_s: float = 8.0) -> Any:
+    deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
+    while not (found := what()) and monotonic_ns() < deadline_ns:
+        sleep_until(monotonic_ns() + 2_000_000)
+    assert found
+    return found
+
+
+def wait_until_there(sender: MirrorSender, number: int) -> None:
+    wait_for(lambda: sender.books.have.next_number == number + 1)
+
+
+class Twins:
+    """node-a sends, node-b receives."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "mirror"
+        self.ca = LocalCa(folder / "pki")
+        self.ends: list[Any] = []
+        self.receiver = self.receive()
+
+    def receive(self, port: int = 0, bounds: Bounds | None = None) -> MirrorReceiver:
+        shelf = Shelf(self.folder, bounds or Bounds(1 << 30), lambda *_: None)
+        free = socket.create_server(("127.0.0.1", port)) if not port else None
+        at = port or cast(socket.socket, free).getsockname()[1]
+        if free is not None:
+            free.close()
+        made = MirrorReceiver(f"127.0.0.1:{at}", identity(self.ca, "node-b", "node-a"), 1, shelf)
+        self.ends.append(made)
+        return made
+
+    def send(self, who: Identity | None = None, name: str = "node-a", max_bytes: int = 1 << 20) -> MirrorSender:
+        made = MirrorSender(
+            f"127.0.0.1:{self.receiver.port}", who or identity(self.ca, "node-a", "node-b"), name, 1, max_bytes
+        )
+        self.ends.append(made)
+        made.begin(HEAD, start())
+        return made
+
+    def numbers(self) -> list[int]:
+        found = [read_recording(path) for path in sorted(self.folder.glob("*.mp4"))]
+        return sorted(int(n) for one in found if one is not None for n in one.frames["number"])
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> Iterator[Twins]:
+    made = Twins(tmp_path)
+    yield made
+    for end in made.ends:
+        end.close()
+
+
+def test_every_fragment_is_with_the_twin_at_once_and_both_know(twins):
+    sender = twins.send()
+    for number in range(60):
+        sender.put(fragment(number))
+    last = PTP_NS + 59 * 20_000_000
+    wait_for(lambda: sender.books.have.ptp_ns == last)
+    assert twins.receiver.tail.ptp_ns == last
+    assert (twins.receiver.tail.active, twins.receiver.tail.epoch) == (True, 7)
+    assert twins.numbers() == list(range(60))
+    assert len(sender.to_twin_ms) == 60
+    assert sender.books.have.stored_bytes == sum(path.stat().st_size for path in twins.folder.glob("*.mp4"))
+
+
+def test_a_receiver_that_was_away_catches_up_without_a_hole(twins):
+    sender = twins.send()
+    for number in range(20):
+        sender.put(fragment(number))
+    wait_for(lambda: sender.books.have.next_number == 20)
+    port = twins.receiver.port
+    twins.receiver.close()
+    for number in range(20, 50):
+        sender.put(fragment(number))
+    wait_for(lambda: not sender.books.connected)
+    twins.receiver = twins.receive(port)  # another life: it knows nothing any more
+    wait_for(lambda: sender.books.have.next_number == 50)
+    assert set(twins.numbers()) == set(range(50))
+    assert sender.books.skipped == 0
+
+
+def test_a_connection_cut_in_the_middle_goes_on_at_the_next_fragment(twins):
+    sender = twins.send()
+    for number in range(100):
+        sender.put(fragment(number))
+        if number in (30, 70):
+            wait_until_there(sender, number)
+            twin = twins.receiver._twin
+            assert twin is not None
+            twin._link.shutdown(socket.SHUT_RDWR)
+    wait_for(lambda: sender.books.have.next_number == 100)
+    assert sender.books.connects == 3
+    assert twins.numbers() == list(range(100))
+    assert len(list(twins.folder.glob("*.mp4"))) == 1
+
+
+def test_a_twin_that_was_away_longer_than_the_backlog_gets_the_newest_from_a_key_frame(twins):
+    port = twins.receiver.port
+    twins.receiver.close()
+    sender = twins.send(max_bytes=20_000)
+    for number in range(300):
+        sender.put(fragment(number, data=bytes(500)))
+    twins.receiver = twins.receive(port)
+    wait_for(lambda: sender.books.have.next_number == 300)
+    got = twins.numbers()
+    assert got == list(range(got[0], 300)) and got[0] % 15 == 0 and got[0] > 0
+    assert sender.books.skipped == got[0]
+
+
+def test_the_mirror_is_bounded_and_keeps_the_newest(tmp_path):
+    twins = Twins(tmp_path)
+    twins.receiver.close()
+    twins.receiver = twins.receive(bounds=Bounds(200_000, file_bytes=50_000))
+    sender = twins.send()
+    try:
+        for number in range(400):
+            sender.put(fragment(number, data=bytes(2000)))
+        wait_for(lambda: sender.books.have.next_number == 400)
+        got = twins.numbers()
+        assert sum(path.stat().st_size for path in twins.folder.glob("*.mp4")) <= 200_000
+        assert got == list(range(got[0], 400)) and len(got) >= 50
+    finally:
+        for end in twins.ends:
+            end.close()
+
+
+def test_two_streams_one_after_the_other(twins):
+    sender = twins.send()
+    for number in range(20):
+        sender.put(fragment(number))
+    sender.begin(HEAD.__class__(**{**_fields(HEAD), "stream": "ab" * 16}), start())
+    for number in range(10):
+        sender.put(fragment(number))
+    wait_for(lambda: (sender.books.have.stream, sender.books.have.next_number) == ("ab" * 16, 10))
+    assert sorted(twins.numbers()) == sorted([*range(20), *range(10)])
+
+
+def _fields(head: Any) -> dict[str, Any]:
+    return {name: getattr(head, name) for name in head.__dataclass_fields__}
+
+
+def test_closing_waits_until_the_twin_has_all(twins):
+    sender = twins.send()
+    sender.put(fragment(0))
+    wait_for(lambda: sender.books.connected)
+    for number in range(1, 200):
+        sender.put(fragment(number, data=random.Random(number).randbytes(3000)))
+    sender.close(flush_s=5.0)
+    assert twins.numbers() == list(range(200))
+
+
+@pytest.mark.parametrize("fault", ["other_ca", "other_name", "expired"])
+def test_who_is_not_the_twin_is_refused_by_the_receiver(twins, tmp_path, fault):
+    if fault == "other_ca":
+        stranger = identity(LocalCa(tmp_path / "other"), "node-a", "node-b")
+    elif fault == "other_name":
+        stranger = identity(twins.ca, "node-c", "node-b")
+    else:
+        stranger = identity(twins.ca, "node-a", "node-b")
+        twins.ca.client("node-a", valid_days=-1.0)
+    sender = twins.send(stranger)
+    sender.put(fragment(0))
+    wait_for(lambda: twins.receiver.refused)
+    assert not sender.books.connected and sender.books.have.ptp_ns == 0
+    assert list(twins.folder.glob("*.mp4")) == []
+
+
+def test_a_receiver_that_is_not_the_twin_is_refused_by_the_sender(twins):
+    sender = twins.send(identity(twins.ca, "node-a", "node-z"))
+    sender.put(fragment(0))
+    wait_for(lambda: "is not node-z" in sender.books.trouble)
+    assert list(twins.folder.glob("*.mp4")) == []
+
+
+def test_a_connection_without_a_certificate_is_refused(twins):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", twins.receiver.port), 2) as plain,
+        pytest.raises((ssl.SSLError, OSError)),
+    ):
+        link = context.wrap_socket(plain)
+        link.settimeout(3)
+        link.sendall(hello("node-a", 1).to_bytes())
+        assert link.recv(1) != b""
+        raise OSError("it was let in")
+    wait_for(lambda: twins.receiver.refused)
+
+
+def test_noise_at_the_port_hurts_nobody(twins):
+    plain = socket.create_connection(("127.0.0.1", twins.receiver.port), 2)
+    plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    silent = socket.create_connection(("127.0.0.1", twins.receiver.port), 2)
+    sender = twins.send()
+    sender.put(fragment(0))
+    wait_for(lambda: sender.books.have.next_number == 1)
+    plain.close()
+    silent.close()
+
+
+def test_another_camera_than_awaited_is_refused(twins):
+    sender = MirrorSender(
+        f"127.0.0.1:{twins.receiver.port}", identity(twins.ca, "node-a", "node-b"), "node-a", 2, 1 << 20
+    )
+    twins.ends.append(sender)
+    wait_for(lambda: twins.receiver.refused)
+
+
+def test_a_port_that_is_taken_is_an_error_with_its_fix(twins, tmp_path):
+    shelf = Shelf(tmp_path / "x", Bounds(1 << 20), lambda *_: None)
+    with pytest.raises(ResourceError, match=r"record\.mirror_listen"):
+        MirrorReceiver(f"127.0.0.1:{twins.receiver.port}", identity(twins.ca, "node-b", "node-a"), 1, shelf)
+
+
+def test_certificates_that_cannot_be_used_are_said_at_the_start(tmp_path):
+    nowhere = SimpleNamespace(ca_file=tmp_path / "no", cert_file=tmp_path / "no", key_file=tmp_path / "no")
+    with pytest.raises(ConfigError, match=r"mqtt\."):
+        Identity(cast(MqttSection, nowhere), "node-b")
+
+
+def test_a_damaged_fragment_ends_the_connection_and_is_not_written(twins):
+    sender = twins.send()
+    sender.put(fragment(0))
+    wait_for(lambda: sender.books.have.next_number == 1)
+    receiver = twins.receiver
+    bad = bytearray(fragment(1).to_bytes())
+    bad[-1] ^= 1
+    with pytest.raises(ValueError, match="damaged"):
+        receiver._take([Message(Kind.FRAGMENT, bytes(bad))])
+    assert receiver._next == 1
