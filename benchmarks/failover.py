@@ -31,6 +31,7 @@ from hil.failover.peer import PeerSite, PeerTrial
 from hil.failover.recording import SLACK_NS, RecordingVerdict
 from hil.failover.site import Site
 from touchline.errors import TouchlineError
+from touchline.run import need
 
 TOTAL_BAR_MS: Final = 150.0
 ASKED_BAR_MS: Final = 800.0
@@ -78,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if reason := why_not():
         print(f"cannot run here: {reason}", file=sys.stderr)
         return 5
+    if not arguments.without_keepalived:
+        need("keepalived", "keepalived")  # now, not after hours of trials
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # unwinds and removes the network, as Ctrl-C does
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="tlfo-"))
     try:

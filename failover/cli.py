@@ -105,19 +105,28 @@ def witness(config_path: Path) -> None:
 def needed(config_path: Path) -> None:
     """Exit with 0 when this node has a twin ([failover] is there), with 1 when not: systemd asks before it starts us.
 
+    Whatever keeps it from knowing is 255, which systemd takes for a failure; 1 to 254 would skip the unit in silence.
+
     \b
     Example:
       touchline failover needed --config node.toml && echo a pair
     """
-    from touchline.config import NodeConfig, load
+    try:
+        from touchline.config import NodeConfig, load
 
-    sys.exit(0 if load(config_path, NodeConfig).failover is not None else 1)
+        pair = load(config_path, NodeConfig).failover is not None
+    except Exception as error:  # noqa: BLE001 whatever it is, it is no "no": see above
+        click.echo(f"touchline: cannot tell whether this node has a twin: {error}", err=True)
+        sys.exit(255)
+    sys.exit(0 if pair else 1)
 
 
 @failover.command()
 @config_option
 def drop(config_path: Path) -> None:
-    """Take the virtual address off this node, whoever left it there; systemd does that when the service has ended.
+    """Take the virtual address off this node, if a service of ours left it; systemd does that when the service ended.
+
+    An address that somebody else added is left alone: touchline failover run names it.
 
     \b
     Example:
@@ -129,7 +138,7 @@ def drop(config_path: Path) -> None:
     section = load(config_path, NodeConfig).failover
     if section is not None and section.address:
         dropped = VirtualAddress(parse_addresses(section.address), section.address_interface).drop()
-        click.echo(", ".join(f"{one} dropped" for one in dropped) or "no address was there")
+        click.echo(", ".join(f"{one} dropped" for one in dropped) or "no address of ours was there")
 
 
 @failover.command()
@@ -210,7 +219,7 @@ def drill(config_path: Path, force: bool, weekly: bool, cut_ms: float, as_json: 
     "--kind",
     "kinds",
     multiple=True,
-    type=click.Choice(["takeover", "release", "handover", "drill", "note"]),
+    type=click.Choice(["takeover", "release", "drill", "note"]),
     help="Only these; may be given several times.",
 )
 @json_option

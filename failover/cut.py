@@ -109,6 +109,8 @@ def restore_leftover(run_dir: Path) -> Restored | None:
         plan = Plan.load(path.read_text())
     except FileNotFoundError:
         return None
+    except PermissionError:
+        return Restored(monotonic_ns(), (f"{path} is another user's: a drill of root is on, or was killed",))
     except ValueError:
         path.unlink(missing_ok=True)
         return Restored(monotonic_ns(), (f"{path} was damaged; look whether every interface is on",))

@@ -1,4 +1,4 @@
-"""What happened to the pair: switches, hand-overs, drills and notes, a JSON line each, in the state folder.
+"""What happened to the pair: switches, drills and notes, a JSON line each, in the state folder.
 
 Two files of at most ``MAX_BYTES`` are kept. They outlive a reboot: each line is on the disk (fdatasync) before the
 next one is written, since such lines are few and each is evidence. A writer never waits: a thread of its own does
@@ -30,7 +30,7 @@ LOCK_FILE: Final = "history.lock"
 MAX_BYTES: Final = 1 << 20
 MAX_LINE_BYTES: Final = 16 << 10
 MAX_WAITING: Final = 256
-KINDS: Final = ("takeover", "release", "handover", "drill", "note")
+KINDS: Final = ("takeover", "release", "drill", "note")
 _SEVERITIES: Final = ("info", "warning", "error")
 _LOG: Final = logging.getLogger("failover.history")
 

@@ -100,6 +100,7 @@ class _Work:
         found = find_encoder(program, coding_of(record), picture_of(camera))
         self._shelf = Shelf(folder_of(record.folder, camera.number), self._bounds(), self._say)
         stack.callback(self._shelf.close)
+        self._shelves = [self._shelf]
         head = Head(
             node=child.config.node.name,
             camera=camera.number,
@@ -149,6 +150,7 @@ class _Work:
             )
         bounds = Bounds(share, record.min_free_bytes, file_bytes=share // MIRROR_FILES)
         shelf = Shelf(folder_of(record.folder, camera.number, mirror=True), bounds, self._say_of_mirror)
+        self._shelves.append(shelf)
         receiver = MirrorReceiver(_next_port(record.mirror_listen, self._index), identity, camera.number, shelf)
         stack.callback(receiver.close)
         backlog = record.mirror_backlog_bytes // len(config.camera)
@@ -163,7 +165,8 @@ class _Work:
 
         def keep_syncing() -> None:
             while not over.wait(self._record.sync_s):
-                self._shelf.sync()
+                for shelf in self._shelves:
+                    shelf.sync()
 
         threading.Thread(target=keep_syncing, name="record-sync", daemon=True).start()
         stack.callback(over.set)

@@ -26,6 +26,7 @@ from failover.link import Opened
 from touchline.record import BatchHeader, Flag, pack_batch, with_epoch
 
 UNCLAIMED: Final = "unclaimed"  # dropped: the twin, being active, never had these frames
+HOLE_NS: Final = 1_000_000_000  # the cursors stand so long after a drop of ours; see Frontier.hear for what it tells
 _SERIES_BYTES: Final = 4  # of the boot id
 _SERIES_BATCHES: Final = 4096  # a standby begins a new one so often: what it never sends is no long prefix
 _log = logging.getLogger(__name__)
@@ -74,6 +75,8 @@ class Duty:
         self._gated = gated
         self._series = _Series(boot_id)
         self._held = False
+        self._dropped = self.spool.dropped.total()
+        self._hole_until_ns = 0
         self._opening = False  # the gate opened, and nothing has left since
         self._epoch: int | None = None
         self._connected_ns: int | None = None
@@ -145,9 +148,18 @@ class Duty:
         if entry is not None and self._gated:
             self.frontier.spooled(entry, _spans(records))
 
-    def acknowledged(self) -> None:
-        """PUBACKs came: see how far the cursors may go."""
-        if self._gated and not self._held and self.spool.backlog_done:
+    def acknowledged(self, now_ns: int) -> None:
+        """PUBACKs came: see how far the cursors may go.
+
+        Batches that were dropped here look closed too, and the twin may have them whole. So after a drop the cursors
+        stand for ``HOLE_NS`` and then go on in one step, which the twin takes for what it is: it delivers its own.
+        """
+        if not self._gated or self._held or not self.spool.backlog_done:
+            return
+        dropped = self.spool.dropped.total()
+        if dropped != self._dropped:
+            self._dropped, self._hole_until_ns = dropped, now_ns + HOLE_NS
+        if now_ns >= self._hole_until_ns:
             self.frontier.advance(self.spool.is_open, deliver=True)
 
     # -- what may leave ----------------------------------------------------------------------------------------------
@@ -201,6 +213,7 @@ class Duty:
         replay_ns = int(self.spool.settings.replay_s * 1e9)
         again = self._connected_ns is not None and now_ns - self._connected_ns < replay_ns
         self._held = False
+        self._dropped = self.spool.dropped.total()
         self.spool.release(self.frontier.first, again=again)
         if self.keeper.role is Role.ACTIVE:
             _log.info("gate open under epoch %d; %d batches wait", self.keeper.epoch, self.spool.depth.batches)

@@ -137,6 +137,9 @@ class Frontier:
         newest_ns = max((one.twin_ns for one in self._cameras.values() if one.twin_ns is not None), default=None)
         while self._waiting and newest_ns is not None:
             waiting = self._waiting[0]
+            if not waiting.spans:  # of a time that is no more: no cursor speaks of it, so it stays for a takeover
+                self._waiting.popleft()
+                continue
             covered = all(self._is_covered(camera, ptp_ns) for camera, ptp_ns in waiting.spans)
             if not covered and any(newest_ns - ptp_ns < UNCLAIMED_NS for _, ptp_ns in waiting.spans):
                 return

@@ -311,7 +311,7 @@ class Publisher:
         for mid, reason in acks:
             self._on_ack(mid, reason.value, str(reason), now_ns)
         if acks:
-            self.duty.acknowledged()
+            self.duty.acknowledged(now_ns)
         if connection.lost is not None:
             self._fail(connection.lost, now_ns)
 

@@ -12,6 +12,7 @@ from agent.record.boxes import Box, BoxError, Buffer, full, make, walk
 
 MAX_SAMPLES: Final = 1024
 TRACK: Final = 1
+MAX_DURATION_US: Final = 0xFFFFFFFF
 _KEY_FLAGS: Final = 0x02000000  # depends on no other sample
 _DELTA_FLAGS: Final = 0x01010000  # depends on others, is no sync sample
 _NOT_SYNC: Final = 0x00010000
@@ -150,5 +151,9 @@ def write_moof(moof: Moof, sequence: int) -> bytes:
 
 
 def durations(media_us: Sequence[int], last_us: int) -> list[int]:
-    """How long each picture is shown: until the next; the last for ``last_us``."""
-    return [after - before for before, after in pairwise(media_us)] + [last_us]
+    """How long each picture is shown: until the next; the last for ``last_us``.
+
+    At most what the field holds, 71.6 min; after a longer gap the next fragment's own time places it.
+    """
+    shown = [after - before for before, after in pairwise(media_us)] + [last_us]
+    return [min(one, MAX_DURATION_US) for one in shown]

@@ -211,6 +211,7 @@ class Actions:
         if current is not None:
             current.end("address", done.ended_ns, code=done.code, detail=text)
         if not isinstance(done.value, Held):
+            self._announcement = None
             if current is not None:
                 current.skip("announce", "the address is not held: announcing it would lead nowhere")
             return

@@ -98,9 +98,8 @@ class ControlServer:
             caller, _ = self._listener.accept()
         except OSError:
             return  # gone before we looked
-        if len(self._callers) >= MAX_CALLERS:
-            caller.close()
-            return
+        if len(self._callers) >= MAX_CALLERS:  # the oldest has had its time
+            self._hang_up(next(iter(self._callers)))
         caller.setblocking(False)
         self._callers[caller.fileno()] = caller
 
@@ -114,7 +113,7 @@ def _wanted(data: bytes) -> str:
     """What a message asks for; "" when it is none of ours."""
     try:
         message = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: a message of brackets
         return ""
     what = message.get("do") if isinstance(message, dict) else None
     return what if isinstance(what, str) else ""

@@ -111,6 +111,8 @@ def situation_of(status: Mapping[str, Any]) -> Situation:
 
 def why_not(config: NodeConfig, section: FailoverSection, *, forced: bool) -> InputError | None:
     """Why no drill may run now. Raises LinkError when the service does not run."""
+    if not section.drill_interfaces:
+        return InputError("[failover] drill_interfaces names no link to cut", hint='for example ["eth0", "eth1"]')
     windows = [parse_window(one) for one in section.match_windows]
     moment = datetime.fromtimestamp(utc_s(), timezone.utc).astimezone()
     return refusal(situation_of(ask(config.node.run_dir, "status")["status"]), windows, moment, forced=forced)

@@ -16,6 +16,8 @@ from typing import Any, Final, Protocol
 
 from failover.actions.perform import Actions
 from failover.actions.report import TakeoverReport
+from failover.core.change import refuse_handover
+from failover.core.draft import Draft
 from failover.core.step import State, describe, initial, next_wake_ns, step
 from failover.core.types import (
     Action,
@@ -33,8 +35,9 @@ from failover.core.types import (
     Settings,
     Tick,
 )
-from failover.link import NodeEvent, Opened, PublisherWord
+from failover.link import ABSENT, NodeEvent, Opened, PublisherWord
 from failover.service.control import Ask, ControlServer
+from failover.service.show import health_text
 from failover.wire.told import SwitchTold, told_of
 from touchline.notify import notify, watchdog_interval_s
 from touchline.timeline import monotonic_ns
@@ -42,6 +45,7 @@ from touchline.timeline import monotonic_ns
 LATE_NS: Final = 10_000_000  # a turn that begins so much after its time looks at the clock before the mail
 WAIT_MOST_NS: Final = 50_000_000
 HANDOVER_WAIT_NS: Final = 1_500_000_000
+PUBLISHER_SILENT_NS: Final = 250_000_000  # it speaks every 20 ms
 DROP_NS: Final = 20_000_000  # a release waits so long for the address to go; usually it takes 0.2 ms
 TELL_EVERY_NS: Final = 500_000_000
 RECENT_EVENTS: Final = 32
@@ -111,6 +115,8 @@ class FailoverService:
         self._late_max_ns = 0
         self._watchdog_ns = 0
         self._short_lease = False
+        self._word_ns: int | None = None  # the publisher's last word; None while there is none to expect
+        self._waits_for_drop = True
         self._dropped_ns: int | None = None  # when the exclusive things were given up last
 
     # --- for the owner ----------------------------------------------------------------------------------------------
@@ -142,6 +148,7 @@ class FailoverService:
             self._late_max_ns = max(self._late_max_ns, late_ns)
             self._feed(Tick())
         self._take(ready, now_ns)
+        self._miss_publisher(now_ns)
         self._feed(Tick())
         now_ns = monotonic_ns()
         self._actions.serve(now_ns)
@@ -237,7 +244,16 @@ class FailoverService:
             text = f"the witness grants {given_ms:g} ms where failover.lease_ms asks for {asked_ms:g}"
             self._note(Note("warning", "short_lease", f"{text}: raise witness.lease_limit_ms on the rack"))
 
+    def _miss_publisher(self, now_ns: int) -> None:
+        """A publisher that is connected and silent hangs: what it said last is no word on what it does now."""
+        if self._word_ns is not None and now_ns - self._word_ns > PUBLISHER_SILENT_NS:
+            self._word_ns = None
+            self._trouble = "the publisher is connected and silent"
+            self._note(Note("error", "publisher_silent", self._trouble))
+            self._feed(ABSENT.pipeline)
+
     def _hear(self, word: PublisherWord | Opened) -> None:
+        self._word_ns = None if word is ABSENT else monotonic_ns()
         if isinstance(word, Opened):
             first = "the first frame showed nobody"
             if word.first is not None:
@@ -265,13 +281,20 @@ class FailoverService:
         elif isinstance(action, SendBeat):
             ports.wire.send_beat(action.beat, now_ns)
         elif isinstance(action, AskWitness):
-            if action.what == "release" and not self._actions.await_dropped(DROP_NS):
-                _LOG.warning("the lease is given back before the address is certainly gone")
-            ports.wire.ask(action.what, action.epoch, now_ns)
+            if action.what != "release" or self._address_gone():
+                ports.wire.ask(action.what, action.epoch, now_ns)
         elif isinstance(action, Changed):
             self._change(action, now_ns)
         else:
             self._note(action)
+
+    def _address_gone(self) -> bool:
+        """Whether the lease may be given back; waited for once. Else it runs out, or is given back at the next word."""
+        gone = self._actions.await_dropped(DROP_NS if self._waits_for_drop else 0)
+        if not gone and self._waits_for_drop:
+            _LOG.warning("the address is not gone after %d ms: the lease is kept until it is", DROP_NS // 1_000_000)
+        self._waits_for_drop = gone
+        return gone
 
     def _change(self, action: Changed, now_ns: int) -> None:
         _LOG.warning("%s, epoch %d: %s", action.role.value, action.epoch, action.reason)
@@ -313,11 +336,9 @@ class FailoverService:
             return f"{self.settings.node} is standby; hand over from {self.settings.twin}"
         if self._handover is not None:
             return "a hand-over is under way"
-        if twin["heard_ms_ago"] is None or twin["suspected"]:
-            return f"{self.settings.twin} is not heard"
-        if not twin["fit"]:
-            return f"{self.settings.twin} is not fit to take over: {twin['health']}"
-        return ""
+        if twin["heard_ms_ago"] is not None and not twin["suspected"] and not twin["fit"]:
+            return f"{self.settings.twin} is not fit to take over: {health_text(twin['health'])}"
+        return refuse_handover(Draft.of(self._state, now_ns))
 
     def _answer_handover(self, now_ns: int) -> None:
         if self._handover is None:
@@ -326,8 +347,8 @@ class FailoverService:
         said = describe(self._state, now_ns)
         if said["role"] == Role.STANDBY.value and said["twin"]["role"] == Role.ACTIVE.value:
             answer = {"ok": True, "text": f"{self.settings.twin} is active, epoch {said['twin']['epoch']}"}
-        elif now_ns >= until_ns:
-            answer = {"ok": False, "text": f"{self.settings.twin} did not take over; {said['role']} as before"}
+        elif now_ns >= until_ns or not said["handing_over"]:
+            answer = {"ok": False, "text": f"{self.settings.twin} did not take over; this node is {said['role']}"}
         else:
             return
         self._handover = None

@@ -14,7 +14,7 @@ def status_text(document: Mapping[str, Any]) -> str:
     lines = [
         f"node {document['node']}: {document['role'].upper()}, epoch {document['epoch']}: {document['reason']}",
         f"  output     {_output(document)}",
-        f"  itself     {_health(document['health'])}" + (f": {document['trouble']}" if document["trouble"] else ""),
+        f"  itself     {health_text(document['health'])}" + (f": {document['trouble']}" if document["trouble"] else ""),
         f"  twin       {twin['name']}: {_twin(twin)}",
         f"  witness    {_witness(witness, wire['witness'])}",
     ]
@@ -45,7 +45,8 @@ def _output(document: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _health(health: Mapping[str, Any]) -> str:
+def health_text(health: Mapping[str, Any]) -> str:
+    """A node's health in words: fit, or what is missing."""
     parts = [f"{health['cameras']} cameras"]
     parts += [] if health["clock_ok"] else ["clock not good enough"]
     parts += ["hot"] if health["hot"] else []
@@ -60,15 +61,17 @@ def _twin(twin: Mapping[str, Any]) -> str:
     if twin["suspected"]:
         return f"SILENT, last beat {_ago(twin['heard_ms_ago'])}"
     return (
-        f"{twin['role']}, epoch {twin['epoch']}, {_health(twin['health'])}; beat {_ago(twin['heard_ms_ago'])}, every "
-        f"{twin['beat_ms']:.1f} ms, given up after {twin['suspected_after_ms']:.0f} ms"
+        f"{twin['role']}, epoch {twin['epoch']}, {health_text(twin['health'])}; beat {_ago(twin['heard_ms_ago'])}, "
+        f"every {twin['beat_ms']:.1f} ms, given up after {twin['suspected_after_ms']:.0f} ms"
     )
 
 
 def _witness(witness: Mapping[str, Any], wire: Mapping[str, Any]) -> str:
     where = f"{wire['name']} at {wire['address']}"
+    if wire["refusal"]:
+        return f"{where}: REFUSES ({wire['refusal'].replace('_', ' ')}); see [witness] on the rack"
     if witness["answered_ms_ago"] is None:
-        return f"{where}: never answered" + (f" ({wire['refusal']})" if wire["refusal"] else "")
+        return f"{where}: never answered"
     text = f"{where}: " + ("answers" if witness["ok"] else "SILENT")
     text += f", last {_ago(witness['answered_ms_ago'])}"
     trip = wire["round_trip_us"]

@@ -25,6 +25,7 @@ from touchline.stats import Window
 from touchline.timeline import utc_s
 from touchline.units import ms
 
+_NO_SERVICE: Final = (Reason.NOT_LISTED, Reason.FULL, Reason.NO_EPOCH)
 MAX_OUTSTANDING: Final = 128  # asks whose answer may still come
 
 WireEvent = BeatHeard | TwinRestarted | Granted | Denied | SwitchTold
@@ -236,6 +237,8 @@ class NodeWire:
             self._answers.refusal = None
             return [Granted(answer.epoch, asked.sent_ns, answer.lease_ns)]
         self._answers.refusal = None if answer.reason in (Reason.FREE, Reason.HELD) else answer.reason
+        if answer.reason in _NO_SERVICE:
+            return []  # it lives, and will never grant us anything: for us that is no witness
         return [Denied(answer.epoch, answer.holder, answer.wait_ns, asked.sent_ns)]
 
 

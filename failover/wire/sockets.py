@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from failover.wire.beats import MAX_DATAGRAM_BYTES
 from touchline.config.failover import split_address
-from touchline.errors import ConfigError, ResourceError
+from touchline.errors import LinkError, ResourceError
 
 MAX_AT_ONCE: Final = 32  # datagrams taken in one turn
 _EXPEDITED: Final = 0xB8  # DSCP EF (RFC 3246) in the TOS byte: a switch that knows it lets beats pass the video
@@ -20,16 +20,16 @@ Address = tuple[Any, ...]
 
 
 def resolve(text: str, key: str) -> tuple[socket.AddressFamily, Address]:
-    """Family and address of ``host:port``; looked up once, at the start. Raises ConfigError."""
+    """Family and address of ``host:port``; looked up once, at the start. Raises LinkError."""
     return look_up(*split_address(text), key)
 
 
 def look_up(host: str, port: int, key: str) -> tuple[socket.AddressFamily, Address]:
-    """Family and address of a host and a port. Raises ConfigError."""
+    """Family and address of a host and a port. Raises LinkError: a name server may come later, so a restart helps."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except OSError as error:
-        raise ConfigError(
+        raise LinkError(
             f"{key}: {host} cannot be found: {error.strerror}", hint="write the address as a number; names need DNS"
         ) from error
     return found[0][0], found[0][4]

@@ -69,6 +69,7 @@ class Witness:
         self._asks = self._grants = self._foreign = self._unsent = 0
         self._turn_us = Window(1024)
         self._trouble = ""
+        self._status_trouble = False
         self._status_ns = self._fed_ns = now_ns - STATUS_NS
         self._watchdog_s = watchdog_interval_s()
 
@@ -213,9 +214,11 @@ class Witness:
             fresh.write_text(json.dumps(self.document(now_ns, state)))
             fresh.replace(path)
         except OSError as error:
-            if not self._trouble:
-                self._trouble = f"status file {path}: {error.strerror}"
-                self._tell("warning", "status_file", self._trouble)
+            if not self._status_trouble:
+                self._tell("warning", "status_file", f"status file {path}: {error.strerror}")
+            self._status_trouble = True
+        else:
+            self._status_trouble = False
 
 
 def status_file(run_dir: Path) -> Path:

@@ -17,6 +17,7 @@ from flash.tune.immutable import set_immutable
 from touchline.errors import ConfigError, GateError, InputError, ResourceError
 
 PRIMARY_MODE: Final = 0o755
+USUAL: Final = Path("/usr/bin/ffmpeg")
 _RUN_TIMEOUT_S: Final = 20.0
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _OF_THE_PRIMARY: Final = {"digest_differs", "primary_missing"}  # what a restore mends
@@ -25,6 +26,8 @@ _OF_THE_PRIMARY: Final = {"digest_differs", "primary_missing"}  # what a restore
 def find_primary(configured: str) -> Path:
     """The encoder that the recorder runs: ``[record] ffmpeg``, or the one in PATH."""
     found = shutil.which(configured or "ffmpeg")
+    if found is None and not configured:
+        return USUAL  # gone, and that is what restore mends
     if found is None:
         what = f"{configured} cannot be run" if configured else "ffmpeg is not installed"
         raise ResourceError(what, hint="apt install ffmpeg, or name it with [record] ffmpeg")

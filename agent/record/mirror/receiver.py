@@ -6,6 +6,7 @@ import logging
 import select
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,9 +17,10 @@ from agent.record.mirror.channel import Channel
 from agent.record.mirror.tls import Identity
 from agent.record.mirror.wire import Have, Kind, Message, WireError, read_hello
 from touchline.config.failover import split_address
-from touchline.errors import LinkError, ResourceError
+from touchline.errors import ResourceError, TouchlineError
 from touchline.timeline import monotonic_ns
 
+_FREEBIND: Final = {socket.AF_INET: 15, socket.AF_INET6: 78}  # linux/in.h, in6.h
 _GUESTS: Final = 4  # connections at once; only the twin's newest is heard
 _TELL_NS: Final = 500_000_000
 _WAIT_S: Final = 0.1
@@ -49,6 +51,9 @@ class MirrorReceiver:
         self._listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            level = socket.IPPROTO_IPV6 if family == socket.AF_INET6 else socket.IPPROTO_IP
+            with suppress(OSError):  # without it an address that is not up yet is refused below
+                self._listener.setsockopt(level, _FREEBIND[family], 1)
             self._listener.bind((host, port))
             self._listener.listen(_GUESTS)
         except OSError as error:
@@ -106,7 +111,8 @@ class MirrorReceiver:
             return
         try:
             self._guests.append(Channel(link, self._identity, server_side=True))
-        except LinkError as error:
+        except TouchlineError as error:  # files of the certificate that cannot be read are no end of the mirror
+            link.close()
             self._refuse(error)
 
     def _refuse(self, why: Exception) -> None:
@@ -122,7 +128,7 @@ class MirrorReceiver:
             node, camera = read_hello(messages[0])
             if (node, camera) != (self._identity.twin, self._camera):
                 raise WireError(f"{node}'s camera {camera} instead of {self._identity.twin}'s {self._camera}")
-        except (LinkError, WireError) as error:
+        except (TouchlineError, WireError) as error:
             self._guests.remove(guest)
             guest.close()
             self._refuse(error)
@@ -141,7 +147,7 @@ class MirrorReceiver:
             if messages or monotonic_ns() - self._told_ns > _TELL_NS:
                 self._tell()
             twin.flush()
-        except (LinkError, WireError, BoxError) as error:
+        except (TouchlineError, WireError, BoxError, ValueError) as error:  # ValueError: a stream's name that is none
             _LOG.warning("mirror of %s: %s", self._identity.twin, error)
             twin.close()
             self._twin, self.connected = None, False

@@ -18,7 +18,7 @@ from agent.record.mirror.channel import Channel
 from agent.record.mirror.tls import Identity
 from agent.record.mirror.wire import Have, Kind, Message, WireError, hello
 from touchline.config.failover import split_address
-from touchline.errors import LinkError
+from touchline.errors import TouchlineError
 from touchline.timeline import monotonic_ns
 
 _CONNECT_S: Final = 2.0
@@ -110,7 +110,7 @@ class MirrorSender:
             try:
                 channel = self._dial()
                 pause_s = self._serve(channel, pause_s)
-            except (OSError, LinkError, WireError) as error:
+            except (OSError, TouchlineError, WireError) as error:
                 if str(error) != self.books.trouble:
                     self.books.trouble = str(error)
                     _LOG.warning("mirror to %s:%d: %s", *self._address, error)

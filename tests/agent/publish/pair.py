@@ -139,7 +139,7 @@ class Node:
             entry, data = self.flight.popleft()
             rack.message(self.name, data, now_ns)
             self.duty.spool.acknowledge(entry)
-            self.duty.acknowledged()
+            self.duty.acknowledged(now_ns)
 
     def reconnect(self, rack: RackDesk, arrived: int, now_ns: int) -> None:
         """The connection breaks: of what is under way some has arrived, no acknowledgement has."""

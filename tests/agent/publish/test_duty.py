@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.publish.duty import UNCLAIMED, Duty, Look
+from agent.publish.duty import HOLE_NS, UNCLAIMED, Duty, Look
 from agent.publish.frontier import UNCLAIMED_NS
 from agent.publish.gate import LAPSE_NS
 from agent.publish.spool import Spool
@@ -59,7 +59,7 @@ class Bench:
                 self.duty.left(entry, self.now_ns)
             left.append(self.duty.to_send(*got, self.now_ns))
             self.duty.spool.acknowledge(entry)
-            self.duty.acknowledged()
+            self.duty.acknowledged(self.now_ns)
         return left
 
 
@@ -329,3 +329,46 @@ def test_a_full_standby_drops_its_oldest_whatever_is_configured_for_its_own(make
     left = frames_in(bench.send())
     assert left[-1] == 1999, "the newest are there for the takeover"
     assert bench.duty.spool.dropped["spool_full"] == 20 * (2000 - len(left)) > 0
+
+
+def test_after_a_drop_the_cursor_stands_and_then_leaps_so_that_the_twin_delivers_its_own(make: Make) -> None:
+    active, twin = make(), make()
+    for bench in (active, twin):
+        bench.frames(1)
+    active.open()
+    active.send()
+    before = active.duty.frontier.cursors()
+    twin.shut(covered=0)
+    active.frames(3)
+    entry = active.duty.spool.take()
+    assert entry is not None
+    active.duty.spool.discard(entry, "corrupt")  # frame 1: the disk lost it; the twin's copy is whole
+    twin.frames(3)
+    active.open()
+    active.send()
+    assert active.duty.frontier.cursors() == before
+    end_ns = active.now_ns + HOLE_NS
+    while active.now_ns < end_ns:
+        active.open()
+        active.frames(1)
+        twin.frames(1)
+        twin.shut(covered=0)
+        active.send()
+    (cursor,) = active.duty.frontier.cursors()
+    assert cursor.ptp_ns > T0_NS + 4 * PERIOD_NS
+    last = (cursor.ptp_ns - T0_NS) // PERIOD_NS
+    twin.shut(covered=last, settled=True)
+    assert twin.duty.doubts == 1
+    assert 1 in frames_in(twin.send())
+
+
+def test_what_is_of_a_time_that_is_no_more_stays_for_a_takeover(make: Make) -> None:
+    bench = make()
+    bench.number = first = 200_000
+    bench.frames(5)
+    bench.number -= 100_000  # the camera's time steps back by more than a second
+    bench.frames(1)
+    bench.shut(covered=bench.number - 1)
+    assert bench.duty.spool.covered.batches <= 1
+    bench.open()
+    assert set(frames_in(bench.send())) >= set(range(first, first + 5))

@@ -107,9 +107,12 @@ class Publisher:
         self.opened: list[int] = []
         self.events: list[dict[str, Any]] = []
         self.cursor_ns = 0
+        self.hangs = False
         self._said_ns = 0
 
     def turn(self, now_ns: int) -> None:
+        if self.hangs:
+            return
         self.port.connect(now_ns)
         for word in self.port.receive():
             if isinstance(word, Gate):

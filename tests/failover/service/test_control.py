@@ -59,7 +59,7 @@ def test_nonsense_is_answered_with_what_can_be_asked(server, tmp_path):
     thread.join(5.0)
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe", b"[1]", b"3", b'{"do": ["status"]}', b"{"])
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"[1]", b"3", b'{"do": ["status"]}', b"{", b"[" * 60_000])
 def test_any_bytes_are_survived(server, tmp_path, data):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
         end.connect(str(control_file(tmp_path)))

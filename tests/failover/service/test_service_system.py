@@ -12,6 +12,7 @@ import pytest
 
 from failover.core.types import CameraCursor
 from tests.failover.service.pair import NODES, Pair
+from touchline.timeline import monotonic_ns
 
 pytestmark = pytest.mark.system
 
@@ -152,6 +153,34 @@ def test_a_stopped_node_finds_its_gate_shut(pair):
     assert pair.status(first)["late"]["turns"] >= 1
 
 
+def test_a_publisher_that_hangs_is_no_publisher(pair):
+    pair.start()
+    first = settled(pair)
+    second = pair.other(first)
+    pair.publisher[first].hangs = True
+    pair.until(lambda: pair.publisher[second].open_at(monotonic_ns()), "the twin's gate")
+    pair.until(lambda: pair.status(first).get("role") == "standby", "the one with the dead publisher gives way")
+    assert "connected and silent" in pair.status(first)["trouble"]
+    assert pair.program[first].process.poll() is None
+
+
+def test_a_witness_that_will_not_serve_the_pair_is_no_witness(tmp_path):
+    pair = Pair(tmp_path)
+    pair.rack.write_text(f'{pair.rack.read_text()}pairs = {{ "another" = ["node-a", "node-b"] }}\n')
+    try:
+        pair.start()
+        pair.until(lambda: bool(pair.active()), "records without a lease")
+        one = pair.active()[0]
+        pair.until(lambda: pair.status(one)["wire"]["witness"]["refusal"] == "not_listed", "its word")
+        pair.run_for(0.5)
+        said = pair.status(one)
+        assert said["records"] and not said["exclusive"] and not said["witness"]["ok"]
+        shown = pair.cli("failover", "status", "--config", str(pair.config[one])).stdout
+        assert "REFUSES (not listed)" in shown
+    finally:
+        pair.close()
+
+
 def test_both_started_as_active(tmp_path):
     pair = Pair(tmp_path, dict.fromkeys(NODES, 'start = "active"'))
     try:
@@ -172,6 +201,9 @@ def test_the_commands_say_what_is_wrong(pair, tmp_path):
     alone = tmp_path / "alone.toml"
     alone.write_text(pair.config["node-a"].read_text().split("[failover]")[0])
     assert pair.cli("failover", "needed", "--config", str(alone)).returncode == 1
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[failover")
+    assert pair.cli("failover", "needed", "--config", str(broken)).returncode == 255
     refused = pair.cli("failover", "run", "--config", str(alone))
     assert refused.returncode == 3 and "has no [failover]" in refused.stderr
     pair.start()

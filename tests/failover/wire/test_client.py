@@ -11,7 +11,7 @@ from failover.wire.client import NodeWire
 from tests.failover.wire.conftest import credentials_of, mqtt_of
 from tests.failover.witness.rig import LocalNode, free_port, run_nodes
 from touchline.config.failover import FailoverSection
-from touchline.errors import ConfigError, ResourceError
+from touchline.errors import ConfigError, LinkError, ResourceError
 from touchline.timeline import monotonic_ns
 
 pytestmark = pytest.mark.system
@@ -163,12 +163,17 @@ def section(**more) -> FailoverSection:
         ({"twin": "node-a"}, "both named"),
         ({"twin": "aggregator"}, "twin and witness"),
         ({"paths": [["127.0.0.1:9999", "[::1]:9"]]}, "IPv4 and IPv6"),
-        ({"paths": [["no-such-host.invalid:1", "127.0.0.1:9"]]}, "cannot be found"),
     ],
 )
 def test_names_and_addresses_that_do_not_go_together(party, more, words):
     with pytest.raises(ConfigError, match=words):
         NodeWire(section(**more), party("node-a"), "node-a")
+
+
+def test_a_name_that_is_not_found_may_be_found_at_the_next_start(party):
+    paths = [["no-such-host.invalid:1", "127.0.0.1:9"]]
+    with pytest.raises(LinkError, match="cannot be found"):
+        NodeWire(section(paths=paths), party("node-a"), "node-a")
 
 
 def test_the_certificate_must_be_the_nodes(site):
