@@ -24,7 +24,11 @@ from hil.virtual.site import VirtualSite
 from tests.hil.virtual.waiting import until
 from touchline.run import run
 
-pytestmark = [pytest.mark.system, pytest.mark.virtual]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.virtual,
+    pytest.mark.skipif(not os.environ.get("TOUCHLINE_CAMPAIGN"), reason="seven minutes: TOUCHLINE_CAMPAIGN=1"),
+]
 
 FAILOVER = "touchline-failover.service"
 SHARED = "10.77.0.20"
@@ -133,7 +137,6 @@ def test_a_power_cut_of_the_active_node(virtual_twins: VirtualSite):
     assert virtual_twins.rack.audit().clean
 
 
-@pytest.mark.skipif(not os.environ.get("TOUCHLINE_CAMPAIGN"), reason="three minutes of switches: TOUCHLINE_CAMPAIGN=1")
 def test_total_loss_then_a_killed_service(virtual_twins: VirtualSite):
     twins = Twins(virtual_twins)
     first = twins.settle()
