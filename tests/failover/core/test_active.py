@@ -108,7 +108,7 @@ def test_a_promise_alone_never_begins_a_hold_and_one_from_before_the_drop_is_voi
     promised(bench, 100)
     assert not bench.exclusive()
     bench.holder = ""
-    bench.run(25)
+    bench.run(60)
     assert bench.exclusive() and bench.gate().epoch == 2
     before_ns = bench.state.hold.promise_until_ns
     bench.hear(seen=old, promise_ns=700 * MS)
