@@ -11,15 +11,7 @@ from typing import Any
 import click
 
 from touchline.errors import LinkError
-from touchline.shell import emit, json_option
-
-config_option = click.option(
-    "--config",
-    "config_path",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The node's TOML file.",
-)
+from touchline.shell import config_option, emit, json_option
 
 
 @click.group()
@@ -35,7 +27,7 @@ def agent() -> None:
 
 
 @agent.command()
-@config_option
+@config_option()
 def run(config_path: Path) -> None:
     """Run the agent until SIGTERM or the end of all finite sources.
 
@@ -54,7 +46,7 @@ def run(config_path: Path) -> None:
 
 
 @agent.command()
-@config_option
+@config_option()
 @click.option("--connect", is_flag=True, help="Also ask the broker whether it lets this node in.")
 @json_option
 def check(config_path: Path, connect: bool, as_json: bool) -> None:
@@ -80,7 +72,7 @@ def check(config_path: Path, connect: bool, as_json: bool) -> None:
 
 
 @agent.command()
-@config_option
+@config_option()
 @json_option
 def status(config_path: Path, as_json: bool) -> None:
     """Show what the agent says of itself; exits with 6 when it does not run.

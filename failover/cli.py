@@ -10,19 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from touchline.errors import ConfigError, GateError
-from touchline.shell import emit, json_option, note
+from touchline.shell import config_option, emit, json_option, note
 
 if TYPE_CHECKING:
     from touchline.config import NodeConfig
     from touchline.config.failover import FailoverSection
-
-config_option = click.option(
-    "--config",
-    "config_path",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The node's TOML file.",
-)
 
 
 @click.group()
@@ -55,7 +47,7 @@ def _log() -> None:
 
 
 @failover.command()
-@config_option
+@config_option()
 def run(config_path: Path) -> None:
     """Run the failover service of this node until SIGTERM; systemd does that.
 
@@ -78,13 +70,7 @@ def run(config_path: Path) -> None:
 
 
 @failover.command()
-@click.option(
-    "--config",
-    "config_path",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The rack's TOML file, with its [witness].",
-)
+@config_option("The rack's TOML file, with its [witness].")
 def witness(config_path: Path) -> None:
     """Run the witness on the rack until SIGTERM: it grants each pair's lease, with an epoch that only grows.
 
@@ -101,7 +87,7 @@ def witness(config_path: Path) -> None:
 
 
 @failover.command()
-@config_option
+@config_option()
 def needed(config_path: Path) -> None:
     """Exit with 0 when this node has a twin ([failover] is there), with 1 when not: systemd asks before it starts us.
 
@@ -122,7 +108,7 @@ def needed(config_path: Path) -> None:
 
 
 @failover.command()
-@config_option
+@config_option()
 def drop(config_path: Path) -> None:
     """Take the virtual address off this node, if a service of ours left it; systemd does that when the service ended.
 
@@ -142,7 +128,7 @@ def drop(config_path: Path) -> None:
 
 
 @failover.command()
-@config_option
+@config_option()
 @click.option("--watch", is_flag=True, help="Again every second, until interrupted.")
 @json_option
 def status(config_path: Path, watch: bool, as_json: bool) -> None:
@@ -169,7 +155,7 @@ def status(config_path: Path, watch: bool, as_json: bool) -> None:
 
 
 @failover.command()
-@config_option
+@config_option()
 @click.option("--force", is_flag=True, help="Also within a match window.")
 @click.option(
     "--weekly",
@@ -213,7 +199,7 @@ def drill(config_path: Path, force: bool, weekly: bool, cut_ms: float, as_json: 
 
 
 @failover.command()
-@config_option
+@config_option()
 @click.option("--last", default=20, show_default=True, type=click.IntRange(1, 100_000), help="How many entries.")
 @click.option(
     "--kind",
@@ -239,7 +225,7 @@ def history(config_path: Path, last: int, kinds: tuple[str, ...], as_json: bool)
 
 
 @failover.command()
-@config_option
+@config_option()
 @json_option
 def handover(config_path: Path, as_json: bool) -> None:
     """Let the twin take over now, for maintenance of this node: it publishes before this one stops.

@@ -250,7 +250,7 @@ def run(
             due_ns = drill.next_ns
             sleep(now() + _POLL_NS if due_ns is None else min(due_ns, now() + 10 * _POLL_NS))
             wants = drill.tick(now())
-    except BaseException:
+    except BaseException:  # an interrupt too: the links come back first
         hands.restore()
         with suppress(TouchlineError):  # what is under way says more
             hands.tell("drill-end")

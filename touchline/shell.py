@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +19,12 @@ def json_option(command: _F) -> _F:
     """Add ``--json`` (parameter ``as_json``): one JSON document on standard output, nothing else there."""
     option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
     return option(command)
+
+
+def config_option(what: str = "The node's TOML file.") -> Callable[[_F], _F]:
+    """Add ``--config`` (parameter ``config_path``), which must be given."""
+    path = click.Path(path_type=Path, dir_okay=False)
+    return click.option("--config", "config_path", required=True, type=path, help=what)
 
 
 def emit(value: Mapping[str, Any], as_json: bool, human: str) -> None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from agent.cli import config_option
 from touchline.errors import GateError, InputError, LinkError, ResourceError
-from touchline.shell import emit, json_option
+from touchline.shell import config_option, emit, json_option
 
 if TYPE_CHECKING:
     from agent.clock.history import History
@@ -38,7 +37,7 @@ def clock() -> None:
 
 
 @clock.command()
-@config_option
+@config_option()
 @click.option(
     "--watch", is_flag=True, help="Look twice a second until Ctrl-C; a line a look where there is no terminal."
 )
@@ -81,7 +80,7 @@ def status(config_path: Path, watch: bool, check: bool, as_json: bool) -> None:
 
 
 @clock.command()
-@config_option
+@config_option()
 @click.option("--out", type=_PATH, help="The SVG to write. Needed, unless --json is there.")
 @click.option(
     "--seconds", default=600, show_default=True, type=click.IntRange(10, 86_400), help="How far to look back."
@@ -123,7 +122,7 @@ def plot(config_path: Path, out: Path | None, seconds: int, as_json: bool) -> No
 
 
 @clock.command("config")
-@config_option
+@config_option()
 @click.option("--out", type=_PATH, help="Folder to write ptp4l.conf and phc2sys.env into.")
 @click.option("--print", "only_print", is_flag=True, help="Show what would be written, and write nothing.")
 @click.option(

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from agent.cli import config_option
 from touchline.errors import GateError
-from touchline.shell import emit, json_option, note
+from touchline.shell import config_option, emit, json_option, note
 
 if TYPE_CHECKING:
     from flash.tune.facts import Facts
@@ -59,7 +58,7 @@ def tune(context: click.Context, dry_run: bool, config_path: Path | None, root: 
 
 
 @tune.command()
-@config_option
+@config_option()
 @root_option
 @json_option
 def apply(config_path: Path, root: Path, as_json: bool) -> None:
@@ -92,7 +91,7 @@ def apply(config_path: Path, root: Path, as_json: bool) -> None:
 
 
 @tune.command()
-@config_option
+@config_option()
 @click.option(
     "--measure", "measured", is_flag=True, help="Also measure timer and packet jitter against tune.jitter_us."
 )
@@ -159,7 +158,7 @@ def undo(root: Path, as_json: bool) -> None:
 
 
 @tune.command()
-@config_option
+@config_option()
 @json_option
 def needed(config_path: Path, as_json: bool) -> None:
     """For units (ExecCondition=): exit with 0 when node.toml has [tune], else with 1.

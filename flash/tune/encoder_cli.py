@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from agent.cli import config_option
 from touchline.errors import ConfigError, GateError
-from touchline.shell import emit, json_option
+from touchline.shell import config_option, emit, json_option
 
 
 @click.group()
@@ -25,7 +24,7 @@ def encoder() -> None:
 
 
 @encoder.command()
-@config_option
+@config_option()
 @click.option("--update", is_flag=True, help="Replace a spare that differs: after ffmpeg was upgraded.")
 @json_option
 def install(config_path: Path, update: bool, as_json: bool) -> None:
@@ -48,7 +47,7 @@ def install(config_path: Path, update: bool, as_json: bool) -> None:
 
 
 @encoder.command()
-@config_option
+@config_option()
 @json_option
 def check(config_path: Path, as_json: bool) -> None:
     """Look at both copies; exits with 8 and says what is wrong: missing, owner, mode, flag, other bytes.
@@ -73,7 +72,7 @@ def check(config_path: Path, as_json: bool) -> None:
 
 
 @encoder.command()
-@config_option
+@config_option()
 @json_option
 def restore(config_path: Path, as_json: bool) -> None:
     """Put the spare's bytes back in the encoder's place, for when that one is damaged.

@@ -71,7 +71,7 @@ class ThreeHosts:
     def __enter__(self) -> ThreeHosts:
         try:
             self._build()
-        except BaseException:
+        except BaseException:  # an interrupt too: no namespace stays
             self._remove()
             raise
         return self
