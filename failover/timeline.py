@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Final
 
 from failover.drill_report import KINDS, LANES
+from touchline.canvas import Canvas
 
 WIDTH: Final = 1200
 LEFT: Final = 128.0
@@ -81,32 +81,6 @@ class _Panel:
         return self.top + self.lane_px * LANES.index(lane)
 
 
-class _Canvas:
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-
-    def text(self, x: float, y: float, text: str, kind: str = "") -> None:
-        clean = escape("".join(letter for letter in text if letter.isprintable()))
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}"{_class(kind)}>{clean}</text>')
-
-    def line(self, points: Sequence[tuple[float, float]], kind: str, title: str = "") -> None:
-        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        clean = escape("".join(letter for letter in title if letter.isprintable()))
-        inside = f"<title>{clean}</title>" if clean else ""
-        self.parts.append(f'<polyline points="{joined}"{_class(kind)}>{inside}</polyline>')
-
-    def box(self, corner: tuple[float, float], size: tuple[float, float], kind: str, extra: str = "") -> None:
-        place = f'x="{corner[0]:.1f}" y="{corner[1]:.1f}" width="{max(size[0], 0.6):.1f}" height="{size[1]:.1f}"'
-        self.parts.append(f"<rect {place}{_class(kind)}{extra}/>")
-
-    def circle(self, x: float, y: float, radius: float, kind: str) -> None:
-        self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"{_class(kind)}/>')
-
-
-def _class(kind: str) -> str:
-    return f' class="{kind}"' if kind else ""
-
-
 def draw(report: Mapping[str, Any]) -> str:
     """Return the SVG of a drill's report (:func:`failover.drill_report.compose`)."""
     marks = _marks(report)
@@ -121,7 +95,7 @@ def draw(report: Mapping[str, Any]) -> str:
     budget_rows = 3 * _ROW_PX + 46
     lower = _Panel("the whole drill", upper.bottom + budget_rows + 66, 22.0, begin_ms * 2, end_ms * 1.06, rest)
     spans = list(_spans(report, marks, lower.end_ms))
-    canvas = _Canvas()
+    canvas = Canvas()
     _heading(canvas, report)
     numbers = {mark: number for number, mark in enumerate(marks, 1)}
     for panel in (upper, lower):
@@ -131,14 +105,7 @@ def draw(report: Mapping[str, Any]) -> str:
         canvas.box((LEFT, panel.top), (RIGHT - LEFT, panel.bottom - panel.top), "frame")
     _budgets(canvas, upper, report, marks)
     bottom = _list(canvas, lower.bottom + 56, report, numbers)
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{bottom:.0f}" '
-        f'viewBox="0 0 {WIDTH} {bottom:.0f}" role="img"><title>{escape(_title(report))}</title><style>{_STYLE}</style>'
-        '<defs><pattern id="gap" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        '<line x1="0" y1="0" x2="0" y2="8" class="hatch"/></pattern></defs>'
-        f'<rect width="{WIDTH}" height="{bottom:.0f}" rx="8" class="bg"/>\n'
-    )
-    return head + "\n".join(canvas.parts) + "\n</svg>\n"
+    return canvas.page(_title(report), _STYLE, (WIDTH, bottom))
 
 
 def _title(report: Mapping[str, Any]) -> str:
@@ -197,7 +164,7 @@ def _spans(report: Mapping[str, Any], marks: Sequence[_Mark], end_ms: float) -> 
         yield _Span("recording", recorder, end_ms, "twin", f"by {twin}")
 
 
-def _heading(canvas: _Canvas, report: Mapping[str, Any]) -> None:
+def _heading(canvas: Canvas, report: Mapping[str, Any]) -> None:
     canvas.text(LEFT, 34, _title(report), "title")
     cut_ms, was_ms = _number(report.get("cut_ms")), _number(report.get("was_cut_ms"))
     parts = [_word(report, "at"), f"links cut: {_word(report, 'links', 60) or 'none'}"]
@@ -220,7 +187,7 @@ def _heading(canvas: _Canvas, report: Mapping[str, Any]) -> None:
 
 
 def _lanes(
-    canvas: _Canvas, panel: _Panel, report: Mapping[str, Any], spans: Sequence[_Span], was_cut_ms: float | None
+    canvas: Canvas, panel: _Panel, report: Mapping[str, Any], spans: Sequence[_Span], was_cut_ms: float | None
 ) -> None:
     canvas.text(LEFT, panel.top - 44, panel.title, "h")
     names = {"node": _word(report, "node", 16), "twin": _word(report, "twin", 16)}
@@ -245,7 +212,7 @@ def _lanes(
     canvas.line([(panel.x(0.0), panel.top), (panel.x(0.0), panel.bottom)], "zero")
 
 
-def _ticks(canvas: _Canvas, panel: _Panel) -> None:
+def _ticks(canvas: Canvas, panel: _Panel) -> None:
     step = _step(panel.end_ms - panel.start_ms)
     for place in range(math.ceil(panel.start_ms / step), math.floor(panel.end_ms / step) + 1):
         x = panel.x(place * step)
@@ -261,12 +228,12 @@ def _step(span_ms: float) -> float:
     return max(1.0, next(one * power for one in (1, 2, 5, 10) if one * power >= rough))
 
 
-def _limit(canvas: _Canvas, panel: _Panel) -> None:
+def _limit(canvas: Canvas, panel: _Panel) -> None:
     if panel.start_ms < 800.0 < panel.end_ms:
         canvas.line([(panel.x(800.0), panel.top), (panel.x(800.0), panel.bottom)], "limit")
 
 
-def _pins(canvas: _Canvas, panel: _Panel, numbers: Mapping[_Mark, int]) -> None:
+def _pins(canvas: Canvas, panel: _Panel, numbers: Mapping[_Mark, int]) -> None:
     """A numbered pin above each mark, moved aside where they stand close, and a dot on its lane."""
     marks = [one for one in panel.marks if one in numbers]
     places: list[float] = []
@@ -304,7 +271,7 @@ def _planned_ms(report: Mapping[str, Any], marks: Sequence[_Mark]) -> float:
     return max((end for _, _, end, _ in _planned(report, marks)), default=0.0)
 
 
-def _budgets(canvas: _Canvas, panel: _Panel, report: Mapping[str, Any], marks: Sequence[_Mark]) -> None:
+def _budgets(canvas: Canvas, panel: _Panel, report: Mapping[str, Any], marks: Sequence[_Mark]) -> None:
     top = panel.bottom + 30
     canvas.text(LEFT - 10, top + 12, "budget", "end")
     for name, begin, end, row in _planned(report, marks):
@@ -319,7 +286,7 @@ def _budgets(canvas: _Canvas, panel: _Panel, report: Mapping[str, Any], marks: S
             canvas.text(left + 4, y + 11, name, "small")
 
 
-def _list(canvas: _Canvas, y: float, report: Mapping[str, Any], numbers: Mapping[_Mark, int]) -> float:
+def _list(canvas: Canvas, y: float, report: Mapping[str, Any], numbers: Mapping[_Mark, int]) -> float:
     """Marks and checks in words; returns the height of the page."""
     names = {"node": _word(report, "node", 16), "twin": _word(report, "twin", 16)}
     canvas.text(LEFT, y, "marks", "h")

@@ -15,7 +15,7 @@ from collections.abc import Mapping as Table
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from agent.clock.fit import PairFit
+from agent.clock.fit import MAX_PAIRS, PairFit
 from agent.clock.mapping import Growth, Mapping, Pair
 from touchline.timeline import ClockState, Stamp, Timebase
 
@@ -27,7 +27,8 @@ OFFSETS: Final = 8  # of the servo's last offsets that say how well it holds
 GATE_HALVES: Final = 2.0
 PATIENCE: Final = 40  # pairs of a new timeline; a timebase that is not ready by then is left behind
 RETURNS: Final = 2  # pairs on the old line in a row: the step was taken back
-SUSPECTS: Final = 2  # pairs off the line in a row: no outlier
+SUSPECTS: Final = 2  # pairs off the line in a row, over a pair's period: no outlier
+_PERIOD: Final = 0.9  # of the pairs' period: what counts as one
 _MAX_EVENTS: Final = 64
 
 
@@ -56,7 +57,7 @@ class ServoView:
 
     ``follows``: the port is locked to a master, or is itself the grandmaster by configuration. ``offset_ns``: the last
     measured offset of the hardware clock from its master; 0 for a grandmaster, None when pairs carry it themselves.
-    ``path_doubt_ns``: by how much the path's mean delay has changed since the lock: an asymmetry may hide in it.
+    ``path_doubt_ns``: how wrong an asymmetry of the path may make the offset, unseen.
     """
 
     at_ns: int
@@ -82,8 +83,10 @@ class _Timeline:
 
     grandmaster: str
     fits: dict[Timebase, PairFit] = field(default_factory=dict)
+    doubts_ns: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_PAIRS))  # of the path, with each sample
 
-    def add(self, sample: Table[Timebase, Pair]) -> None:
+    def add(self, sample: Table[Timebase, Pair], doubt_ns: float) -> None:
+        self.doubts_ns.append(doubt_ns)
         for timebase, pair in sample.items():
             fit = self.fits.setdefault(timebase, PairFit())
             if len(fit) == 0 or pair.base_ns > fit.newest.base_ns:
@@ -203,7 +206,7 @@ class ClockCore:
     def _begin(self, sample: Table[Timebase, Pair], grandmaster: str, reason: str) -> None:
         """Start to learn a timeline; the one in use, if any, holds over."""
         fresh = _Timeline(grandmaster)
-        fresh.add(sample)
+        fresh.add(sample, self._path_doubt_ns)
         self._suspects, self._returned, self._reason = [], 0, reason
         if not self.mappings:
             self._now, self._next = fresh, None
@@ -217,11 +220,11 @@ class ClockCore:
         off_ns = self._off(sample)
         if off_ns is not None:
             self._suspects.append(sample)
-            if len(self._suspects) >= SUSPECTS:
+            if self._suspicious():
                 self._lose_lock()
                 self._next = _Timeline(self._now.grandmaster)
                 for suspect in self._suspects:
-                    self._next.add(suspect)
+                    self._next.add(suspect, self._path_doubt_ns)
                 self._reason, self._suspects, self._stepped = f"time stepped by {off_ns:+,.0f} ns", [], True
                 self._say("error", "clock_step", f"{self._reason}: the old time is held over until it is confirmed")
             return
@@ -233,11 +236,17 @@ class ClockCore:
             self.epoch += 1
             self._say("warning", "clock_epoch", f"the hardware clock stepped and came back: epoch {self.epoch}")
         self._now.forget_before(sample, self.policy.restart_s)
-        self._now.add(sample)
+        self._now.add(sample, self._path_doubt_ns)
         if self._now.ready():
             if not self.mappings:
                 self.epoch += 1
             self._lay(self._now)
+
+    def _suspicious(self) -> bool:
+        """Whether the suspects are too many, for too long, to be outliers: one bad moment may spoil several pairs."""
+        first, last = self._suspects[0], self._suspects[-1]
+        apart_ns = max((last[base].base_ns - first[base].base_ns for base in first if base in last), default=0)
+        return len(self._suspects) >= SUSPECTS and apart_ns >= _PERIOD * self.policy.reach_s * 1e9
 
     def _go_over(self, sample: Table[Timebase, Pair]) -> None:
         """While a next timeline is learnt: is it the old one after all, or is it ready?"""
@@ -249,7 +258,7 @@ class ClockCore:
                 self._follow(sample)
             return
         self._returned = 0
-        self._next.add(sample)
+        self._next.add(sample, self._path_doubt_ns)
         if self._next.replaces(self.mappings):
             self._now, self._next, self._stepped = self._next, None, False
             self.epoch += 1
@@ -266,6 +275,7 @@ class ClockCore:
                 continue
             error_ns = float(pair.ptp_ns - mapping.ptp_at(pair.base_ns))
             allowed_ns = mapping.bound_at(pair.base_ns) + GATE_HALVES * pair.half_ns + self.servo_rms_ns
+            allowed_ns += self._path_doubt_ns  # the line may be wrong by its path, and the pair by the present one
             return error_ns if abs(error_ns) > allowed_ns else None
         return None
 
@@ -278,7 +288,7 @@ class ClockCore:
             self._say("error", "clock_step", f"the hardware clock stepped: it is {off_ns:+,.0f} ns off")
 
     def _lay(self, timeline: _Timeline) -> None:
-        policy = self.policy
+        policy, path_ns = self.policy, max(self._path_doubt_ns, *timeline.doubts_ns)
         for timebase, fit in timeline.fits.items():
             if not fit.ready:
                 continue  # what there is holds over
@@ -289,9 +299,9 @@ class ClockCore:
                 base_ns=line.base_ns,
                 ptp_ns=line.ptp_ns,
                 rate_ppb=line.rate_ppb,
-                newest_ns=line.base_ns,
-                bound_ns=spread_ns + fit.half_ns + policy.extra_ns + self._path_doubt_ns,
-                growth=Growth(SIGMAS * fit.slope_sigma_ppb, policy.wander_ppb_per_s),
+                newest_ns=fit.heard_ns,
+                bound_ns=spread_ns + fit.half_ns + policy.extra_ns + path_ns,
+                growth=Growth(SIGMAS * fit.slope_sigma_ppb + fit.tilt_ppb(path_ns), policy.wander_ppb_per_s),
                 locked=fit.settled and self._servo_settled(),
                 fresh_ns=int(policy.fresh_s * 1e9),
                 limit_ns=policy.limit_ns,

@@ -28,6 +28,11 @@ _HUBER: Final = 2.0  # residuals beyond so many scales weigh less (Huber 1964; 2
 _TO_SIGMA: Final = 1.4826  # from the median of absolute deviations to a normal distribution's sigma
 _FAR: Final = 6.0  # scales from the median line: no part of it
 _UNHEARD: Final = 1e-6
+_TILT: Final = {1: 3.0, 2: 12.0}
+"""Sum of the weights' sizes with which pairs make the slope at the newest one, times the window's span: least squares
+over many evenly spaced pairs, for a line and for a parabola."""
+_STUBBORN: Final = 3  # newest pairs left out in a row while learning: it is the older ones that are wild
+_FEW: Final = 8.0  # the median deviation of few pairs may be small by chance: so much more is allowed of one pair alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ class PairFit:
         self._judged = [_Judged(model) for model in MODELS]
         self._used = self._judged[0]
         self._taken = 0
+        self._left_out: list[Pair] = []  # newest pairs in a row, while learning
+        self._heard_ns = 0
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -117,6 +124,11 @@ class PairFit:
         return self._pairs[-1]
 
     @property
+    def heard_ns(self) -> int:
+        """Base time of the newest pair that has a say in the line: from there on it is a prophecy."""
+        return self._heard_ns
+
+    @property
     def rms_ns(self) -> float:
         """Root of the mean square error of the recent predictions, widened while there were few of them.
 
@@ -135,6 +147,15 @@ class PairFit:
     def slope_sigma_ppb(self) -> float:
         """Standard deviation of the slope, ppb."""
         return self._used.slope_sigma_ppb
+
+    def tilt_ppb(self, error_ns: float) -> float:
+        """How wrong the slope may be when every pair may be wrong by ``error_ns`` either way, in the worst order, ppb.
+
+        Errors that wander within the window look like a slope, and no residual shows them.
+        """
+        pairs = list(self._pairs)[-self._used.model.length :]
+        span_s = (pairs[-1].base_ns - pairs[0].base_ns) * 1e-9
+        return _TILT[self._used.model.degree] * error_ns / span_s if span_s > 0 else 0.0
 
     def error_of(self, pair: Pair) -> float | None:
         """How far a pair lies from what was foretold, ns; None while nothing can be foretold."""
@@ -182,12 +203,22 @@ class PairFit:
         return age_s, rise_ns, np.array([pair.half_ns for pair in self._pairs])
 
     def _forget_wild(self, before: list[tuple[float, int]]) -> bool:
-        """While learning: leave out a newest pair that is wild; older ones with all that was thought of them."""
+        """While learning: leave out a newest pair that is wild; older ones with all that was thought of them.
+
+        Older ones that agree by chance would leave out all that comes, for ever; :data:`_STUBBORN` says when they go.
+        """
         near = _near_the_median_line(*self._columns())
         if near.all():
+            self._left_out = []
             return False
-        self._pairs = deque((pair for pair, kept in zip(self._pairs, near, strict=True) if kept), maxlen=MAX_PAIRS)
-        if near[:-1].all():
+        newest, self._pairs = (
+            self.newest,
+            deque((pair for pair, kept in zip(self._pairs, near, strict=True) if kept), maxlen=MAX_PAIRS),
+        )
+        self._left_out = [] if near[-1] else [*self._left_out, newest]
+        if len(self._left_out) >= _STUBBORN:
+            self._pairs, self._left_out = deque(self._left_out, maxlen=MAX_PAIRS), []
+        elif near[:-1].all():
             for one, (mean_square, told) in zip(self._judged, before, strict=True):
                 one.mean_square, one.told = mean_square, told
             return True  # the polynomials of the last pair stand
@@ -200,7 +231,9 @@ class PairFit:
         age_s, rise_ns, half_ns = self._columns()
         floor = float(half_ns.min())
         weight = (floor**2 + 1.0) / (half_ns**2 + 1.0)  # a wide bracket says less
-        weight = np.where(_near_the_median_line(age_s, rise_ns, half_ns), weight, weight * _UNHEARD)
+        near = _near_the_median_line(age_s, rise_ns, half_ns)
+        self._heard_ns = max(pair.base_ns for pair, heard in zip(self._pairs, near, strict=True) if heard)
+        weight = np.where(near, weight, weight * _UNHEARD)
         for one in self._judged:
             part = slice(-one.model.length, None)
             if len(self._pairs) >= one.model.least:
@@ -243,5 +276,5 @@ def _near_the_median_line(
     slope = float(np.median((y_ns[later] - y_ns[earlier]) / (x_s[later] - x_s[earlier])))
     residual = y_ns - slope * x_s
     away = np.abs(residual - np.median(residual))
-    allowed = _FAR * _TO_SIGMA * float(np.median(away)) + 2.0 * half_ns
+    allowed = _FAR * _TO_SIGMA * float(np.median(away)) * (1.0 + _FEW / count) + 2.0 * half_ns
     return np.asarray(away <= allowed + 1.0, np.bool_)

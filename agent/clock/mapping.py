@@ -54,9 +54,9 @@ class Mapping:
     """PTP time of readings of one timebase.
 
     ``base_ns``, ``ptp_ns``: a point of the line; ``rate_ppb``: its slope less one. ``newest_ns``: base time of the
-    newest pair. ``bound_ns``: of the line at that pair, covering at least 99.9 % of the stamps made from it at once.
-    ``locked``: pairs come and the servo is locked; it counts for ``fresh_ns`` after the newest pair, then the mapping
-    holds over. Beyond ``limit_ns`` a stamp is unlocked, whatever the servo says.
+    newest pair that has a say in it. ``bound_ns``: of the line at that pair, covering at least 99.9 % of the stamps
+    made from it at once. ``locked``: pairs come and the servo is locked; it counts for ``fresh_ns`` after the newest
+    pair, then the mapping holds over. Beyond ``limit_ns`` a stamp is unlocked, whatever the servo says.
     """
 
     timebase: Timebase

@@ -12,13 +12,13 @@ import errno
 import fcntl
 import os
 import socket
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
+from agent.character_device import CharacterDevice
 from agent.clock import uapi
 from agent.clock.mapping import Pair
 from touchline.errors import ConfigError, HardwareError, TouchlineError
@@ -52,33 +52,15 @@ class ClockDevice(Protocol):
 OpenDevice: TypeAlias = Callable[[str], ClockDevice]
 
 
-class KernelDevice:
+class KernelDevice(CharacterDevice):
     """A clock device of this machine, opened for reading. Raises OSError, ENOTTY for no character device."""
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        if not stat.S_ISCHR(os.fstat(self._fd).st_mode):
-            self.close()
-            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY), path)
-
-    def ioctl(self, request: int, argument: ctypes.Structure) -> None:
-        """Ask the driver; a signal in between only makes it ask again."""
-        while True:
-            try:
-                fcntl.ioctl(self._fd, request, argument, True)
-            except InterruptedError:
-                continue
-            return
+        super().__init__(path, os.O_RDONLY)
 
     def read_ns(self) -> int:
         """clock_gettime(2) by the descriptor: FD_TO_CLOCKID of the kernel's testptp.c."""
         return read_clock_ns(fd_to_clockid(self._fd))
-
-    def close(self) -> None:
-        """Close the device."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 def fd_to_clockid(fd: int) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from typing import Final
 
 from agent.clock.axes import Axis, delay_axis, error_axis, time_label, time_step_s
 from agent.clock.history import GAP_S, History, Mark, Row
 from agent.clock.show import age_text, utc_of
+from touchline.canvas import Canvas
 from touchline.units import format_duration
 
 WIDTH: Final = 1200
@@ -57,32 +57,6 @@ class _Panel:
         return self.top + self.height * (1.0 - axis.place(value))
 
 
-class _Canvas:
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-
-    def text(self, x: float, y: float, text: str, kind: str = "") -> None:
-        clean = escape("".join(letter for letter in text if letter.isprintable()))
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}"{_class(kind)}>{clean}</text>')
-
-    def line(self, points: Sequence[tuple[float, float]], kind: str, title: str = "") -> None:
-        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        inside = f"<title>{escape(title)}</title>" if title.isprintable() and title else ""
-        self.parts.append(f'<polyline points="{joined}"{_class(kind)}>{inside}</polyline>')
-
-    def area(self, points: Sequence[tuple[float, float]], kind: str) -> None:
-        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        self.parts.append(f'<polygon points="{joined}"{_class(kind)}/>')
-
-    def box(self, corner: tuple[float, float], size: tuple[float, float], kind: str, extra: str = "") -> None:
-        place = f'x="{corner[0]:.1f}" y="{corner[1]:.1f}" width="{max(size[0], 0.6):.1f}" height="{size[1]:.1f}"'
-        self.parts.append(f"<rect {place}{_class(kind)}{extra}/>")
-
-
-def _class(kind: str) -> str:
-    return f' class="{kind}"' if kind else ""
-
-
 def draw(history: History, *, node: str, limit_ns: float, utc_offset_s: float | None) -> str:
     """Return the SVG. ``utc_offset_s``: TAI less UTC; None when the time is no TAI, then the axis counts back.
 
@@ -95,7 +69,7 @@ def draw(history: History, *, node: str, limit_ns: float, utc_offset_s: float | 
     upper, lower = _Panel(*_TOP, start_s, end_s), _Panel(*_LOW, start_s, end_s)
     base = utc_of(history.newest_ptp_ns, utc_offset_s) if utc_offset_s is not None else None
     clock = None if base is None else (base.timestamp() % 86_400 if history.seconds <= 86_400 else base.timestamp())
-    canvas = _Canvas()
+    canvas = Canvas()
     _heading(canvas, history, node, utc_offset_s)
     runs = list(_runs(history.rows))
     for panel in (upper, lower):
@@ -111,15 +85,7 @@ def draw(history: History, *, node: str, limit_ns: float, utc_offset_s: float | 
     bottom = _list(canvas, history, listed, clock)
     for panel in (upper, lower):
         canvas.box((LEFT, panel.top), (RIGHT - LEFT, panel.height), "frame")
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{bottom:.0f}" '
-        f'viewBox="0 0 {WIDTH} {bottom:.0f}" role="img"><title>{escape(f"Clock of {node}")}</title>'
-        f"<style>{_STYLE}</style>"
-        '<defs><pattern id="gap" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        '<line x1="0" y1="0" x2="0" y2="8" class="hatch"/></pattern></defs>'
-        f'<rect width="{WIDTH}" height="{bottom:.0f}" rx="8" class="bg"/>\n'
-    )
-    return head + "\n".join(canvas.parts) + "\n</svg>\n"
+    return canvas.page(f"Clock of {node}", _STYLE, (WIDTH, bottom))
 
 
 def chosen_marks(marks: Sequence[Mark]) -> list[Mark]:
@@ -167,7 +133,7 @@ def _pieces(run: Sequence[Row], value: Callable[[Row], float | None]) -> Iterato
         yield piece
 
 
-def _heading(canvas: _Canvas, history: History, node: str, utc_offset_s: float | None) -> None:
+def _heading(canvas: Canvas, history: History, node: str, utc_offset_s: float | None) -> None:
     canvas.text(LEFT, 34, f"Clock of {node}", "title")
     last, figures = history.rows[-1], history.figures()
     span = f"{age_text(history.seconds)}, in the grandmaster's own time"
@@ -197,7 +163,7 @@ def _heading(canvas: _Canvas, history: History, node: str, utc_offset_s: float |
     _legend(canvas)
 
 
-def _legend(canvas: _Canvas) -> None:
+def _legend(canvas: Canvas) -> None:
     x, y = LEFT, 99.0
     names = (("offset", "offset to the master"), ("bound", "± bound of a stamp"), ("limit", "± limit"))
     for kind, name in (*names, ("epoch", "new epoch"), ("event error", "event")):
@@ -215,7 +181,7 @@ def _legend(canvas: _Canvas) -> None:
     canvas.text(x + 20, y, "no data")
 
 
-def _states(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> None:
+def _states(canvas: Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> None:
     """A band behind the panel and a solid strip on top of it, from each change of state to the next."""
     for run in runs:
         first = run[0]
@@ -227,7 +193,7 @@ def _states(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> No
                 first = following or row
 
 
-def _no_data(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> None:
+def _no_data(canvas: Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> None:
     ends = [(panel.start_s, runs[0][0].at_s)]
     ends += [(one[-1].at_s + 1.0, other[0].at_s) for one, other in pairwise(runs)]
     ends.append((runs[-1][-1].at_s + 1.0, panel.end_s))
@@ -239,7 +205,7 @@ def _no_data(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> N
                 canvas.text((left + right) / 2, panel.top + panel.height / 2 + 4, "no data", "mid over")
 
 
-def _time_ticks(canvas: _Canvas, panels: tuple[_Panel, _Panel], clock_s: float | None) -> None:
+def _time_ticks(canvas: Canvas, panels: tuple[_Panel, _Panel], clock_s: float | None) -> None:
     upper, lower = panels
     span_s = upper.end_s - upper.start_s
     step_s = time_step_s(span_s)
@@ -254,14 +220,14 @@ def _time_ticks(canvas: _Canvas, panels: tuple[_Panel, _Panel], clock_s: float |
     canvas.text(LEFT - 36, lower.top + lower.height + 18, "UTC" if clock_s is not None else "ago", "end")
 
 
-def _value_ticks(canvas: _Canvas, panel: _Panel, axis: Axis, most: int) -> None:
+def _value_ticks(canvas: Canvas, panel: _Panel, axis: Axis, most: int) -> None:
     for value, text in axis.ticks(most):
         y = panel.y(axis, value)
         canvas.line([(LEFT, y), (RIGHT, y)], "zero" if value == 0 else "grid")
         canvas.text(LEFT - 8, y + 4, text.replace("-", "−"), "end")
 
 
-def _errors(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]], limit_ns: float) -> None:
+def _errors(canvas: Canvas, panel: _Panel, runs: Sequence[Sequence[Row]], limit_ns: float) -> None:
     """Offset within plus and minus bound, beside the limit."""
     axis = error_axis([row for run in runs for row in run], limit_ns)
     _value_ticks(canvas, panel, axis, 9)
@@ -280,7 +246,7 @@ def _errors(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]], limit
     canvas.text(RIGHT - 6, panel.y(axis, limit_ns) - 5, f"limit {format_duration(limit_ns)}", "end over")
 
 
-def _delays(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> None:
+def _delays(canvas: Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> None:
     canvas.text(LEFT, panel.top - 8, "path delay to the master", "h over")
     pieces = [piece for run in runs for piece in _pieces(run, lambda row: row.path_delay_ns)]
     if not pieces:
@@ -292,7 +258,7 @@ def _delays(canvas: _Canvas, panel: _Panel, runs: Sequence[Sequence[Row]]) -> No
         canvas.line(thinned([(panel.x(at_s), panel.y(axis, value)) for at_s, value in piece]), "delay")
 
 
-def _epochs(canvas: _Canvas, panels: tuple[_Panel, _Panel], rows: Sequence[Row]) -> None:
+def _epochs(canvas: Canvas, panels: tuple[_Panel, _Panel], rows: Sequence[Row]) -> None:
     labelled = -math.inf
     for before, row in pairwise(rows):
         if row.epoch == before.epoch:
@@ -307,7 +273,7 @@ def _epochs(canvas: _Canvas, panels: tuple[_Panel, _Panel], rows: Sequence[Row])
             labelled = x
 
 
-def _pins(canvas: _Canvas, panels: tuple[_Panel, _Panel], marks: Sequence[Mark]) -> None:
+def _pins(canvas: Canvas, panels: tuple[_Panel, _Panel], marks: Sequence[Mark]) -> None:
     """A numbered pin above each event's line, moved aside where they stand close."""
     upper, lower = panels
     at = [upper.x(mark.at_s) for mark in marks]
@@ -320,11 +286,11 @@ def _pins(canvas: _Canvas, panels: tuple[_Panel, _Panel], marks: Sequence[Mark])
     for number, (mark, x, place) in enumerate(zip(marks, at, places, strict=True), 1):
         foot = [(x, upper.top + upper.height), (x, lower.top), (x, lower.top + lower.height)]
         canvas.line([(place, 124), (x, upper.top), *foot], f"event {mark.severity}", f"{mark.code}: {mark.text}")
-        canvas.parts.append(f'<circle cx="{place:.1f}" cy="124" r="8.5" class="pin {mark.severity}"/>')
+        canvas.circle(place, 124, 8.5, f"pin {mark.severity}")
         canvas.text(place, 127.8, str(number), "mid number")
 
 
-def _list(canvas: _Canvas, history: History, marks: Sequence[Mark], clock_s: float | None) -> float:
+def _list(canvas: Canvas, history: History, marks: Sequence[Mark], clock_s: float | None) -> float:
     """The events in words below; returns the height of the page."""
     y = _LOW[0] + _LOW[1] + 52
     if not marks:
@@ -333,7 +299,7 @@ def _list(canvas: _Canvas, history: History, marks: Sequence[Mark], clock_s: flo
     canvas.text(LEFT, y, f"Events{f' (the gravest {len(marks)} of {len(marks) + more})' if more else ''}", "h")
     for number, mark in enumerate(marks, 1):
         y += 21
-        canvas.parts.append(f'<circle cx="{LEFT + 9:.1f}" cy="{y - 4:.1f}" r="8.5" class="pin {mark.severity}"/>')
+        canvas.circle(LEFT + 9, y - 4, 8.5, f"pin {mark.severity}")
         canvas.text(LEFT + 9, y - 0.2, str(number), "mid number")
         canvas.text(LEFT + 28, y, time_label(mark.at_s, clock_s, True))
         canvas.text(LEFT + 112, y, mark.code)

@@ -133,7 +133,7 @@ class ClockService:
         if source is None:
             return
         if isinstance(source, SyncPairs):
-            if facts is None or facts.sync_ns != now_ns:
+            if facts is None or not facts.fresh:
                 return
             self._syncs += 1
             utc_ns = facts.utc_offset_s * 1_000_000_000 if facts.ptp_timescale else 0

@@ -200,11 +200,11 @@ def _facts(document: Table[str, Any]) -> list[tuple[str, str]]:
 
 
 def _path(document: Table[str, Any]) -> str:
-    """The mean delay; what of it has changed since the lock is in the bound."""
+    """The mean delay, and what of the bound is due to it."""
     delay, doubt = _duration(document.get("path_delay_ns")), _duration(document.get("path_doubt_ns"))
     if not delay:
         return "not measured"
-    return f"{delay}; changed by {doubt} since the lock, which is part of the bound" if doubt else delay
+    return f"{delay}; {doubt} of the bound, for what the ways there and back may differ" if doubt else delay
 
 
 def _to_system(document: Table[str, Any]) -> str:

@@ -29,8 +29,10 @@ from touchline.errors import LinkError
 from touchline.timeline import TAI_MINUS_UTC_S
 
 OLD_NS: Final = 2_000_000_000  # an answer older than this is none
+CARRIED_NS: Final = 5_000_000_000  # an offset that has not changed for so long is a measured one that does not change
 SYNCS_MISSING: Final = 4.0  # sync intervals without a Sync until the master counts as lost
 LEAST_SYNC_NS: Final = 1_500_000_000  # and at the least so long
+_FOLLOWING: Final = frozenset({PortState.SLAVE, PortState.UNCALIBRATED})
 _SELDOM_NS: Final = 1_000_000_000
 _NO_FACTS: Final = "ptp4l has not answered yet"
 
@@ -39,8 +41,9 @@ _NO_FACTS: Final = "ptp4l has not answered yet"
 class PtpFacts:
     """ptp4l's state. ``heard_ns``, ``sync_ns``: CLOCK_MONOTONIC of the last answer and of the last new Sync.
 
+    ``fresh``: this look brought a new measurement of the offset, for pairs that are made of it.
     ``path_delay_ns``, ``offset_ns`` and ``grandmaster`` are ptp4l's own; they are kept while no Sync comes.
-    ``path_doubt_ns``: how far the path delay is from what it was when this grandmaster was first followed.
+    ``path_doubt_ns``: the error that an asymmetry of the path may make unseen, see :class:`Watch`.
     ``utc_offset_s``: TAI less UTC as ptp4l counts it, which is not always what is announced.
     """
 
@@ -57,6 +60,7 @@ class PtpFacts:
     ptp_timescale: bool
     utc_offset_s: int
     path_doubt_ns: float = 0.0
+    fresh: bool = False
 
     @property
     def port_state_text(self) -> str:
@@ -83,7 +87,7 @@ def servo_view(facts: PtpFacts | None, ptp: PtpSection, now_ns: int, trouble: st
         return ServoView(now_ns, serves, facts.own_identity, 0.0 if ptp.hardware else None, why_not)
     offset_ns = float(facts.offset_ns) if ptp.hardware else None
     view = ServoView(facts.sync_ns, True, facts.grandmaster, offset_ns, path_doubt_ns=facts.path_doubt_ns)
-    good = {PortState.SLAVE, PortState.UNCALIBRATED} if ptp.free_running else {PortState.SLAVE}
+    good = _FOLLOWING if ptp.free_running else {PortState.SLAVE}
     if facts.port_state not in good:
         return replace(view, follows=False, why_not=f"the port is {facts.port_state_text}, not SLAVE")
     if not facts.gm_present:
@@ -106,18 +110,27 @@ def utc_offset_of(scale: TimePropertiesDataSet) -> int:
 
 
 class Watch:
-    """Asks ptp4l. ``trouble``: why there is no answer, "" when there is; ``facts``: the newest ones, None before."""
+    """Asks ptp4l. ``trouble``: why there is no answer, "" when there is; ``facts``: the newest ones, None before.
+
+    An offset is wrong by half of what the ways to the master and back differ. Stamps of the hardware leave the cable,
+    which is configured, and what has changed since the lock: ``path_doubt_ns`` is how far the delay has moved. Stamps
+    of the kernel have the CPU's latencies in the path, and with the load these go from one way to the other: nothing
+    takes less than no time, so the whole delay is the most that it may be.
+    """
 
     def __init__(self, ptp: PtpSection, domain: int, folder: Path) -> None:
         self.facts: PtpFacts | None = None
+        self._hardware = ptp.hardware
         self.trouble = _NO_FACTS
         self.client = ManagementClient(
             Path(ptp.uds_path), timeout_s=0.5, domain=domain, transport_specific="auto", folder=folder
         )
-        self._seldom: tuple[DefaultDataSet, TimePropertiesDataSet, CurrentDataSet] | None = None
+        self._seldom: tuple[DefaultDataSet, TimePropertiesDataSet] | None = None
         self._seldom_ns = 0
         self._subscribed = False
         self._path: tuple[str, float] | None = None  # whose, and the delay when it was first followed
+        self._followed = ""  # the grandmaster at the last look, "" when none was followed
+        self._carried: tuple[int, int] | None = (0, 0)  # offset of a time before, and when that began
 
     def open(self) -> None:
         """Make the socket."""
@@ -151,12 +164,12 @@ class Watch:
 
     def _ask(self, now_ns: int) -> PtpFacts:
         client, last = self.client, self.facts
-        status, port = client.get(TimeStatusNp), client.get(PortDataSet)
+        status, port, current = client.get(TimeStatusNp), client.get(PortDataSet), client.get(CurrentDataSet)
         if self._seldom is None or now_ns - self._seldom_ns > _SELDOM_NS:
-            own, scale = client.get(DefaultDataSet), client.get(TimePropertiesDataSet)
-            self._seldom, self._seldom_ns = (own, scale, client.get(CurrentDataSet)), now_ns
-        own, scale, current = self._seldom
+            self._seldom, self._seldom_ns = (client.get(DefaultDataSet), client.get(TimePropertiesDataSet)), now_ns
+        own, scale = self._seldom
         fresh = status.ingress_time_ns > 0 and (last is None or status.ingress_time_ns != last.ingress_ns)
+        fresh = fresh and not self._is_carried_over(status, port, now_ns)
         known = status.gm_present or last is None
         facts = PtpFacts(
             heard_ns=now_ns,
@@ -171,12 +184,30 @@ class Watch:
             sync_interval_s=2.0**port.log_sync_interval,
             ptp_timescale=bool(scale.flags & TimeFlags.PTP_TIMESCALE),
             utc_offset_s=utc_offset_of(scale),
+            fresh=fresh,
         )
         return replace(facts, path_doubt_ns=self._path_doubt_ns(facts))
 
+    def _is_carried_over(self, status: TimeStatusNp, port: PortDataSet, now_ns: int) -> bool:
+        """Whether the offset is still that of the master before: ptp4l keeps it until the new path is measured.
+
+        Seen with 3.1.1, whose ingress time is the new master's meanwhile. It matters where pairs are made of offsets.
+        """
+        following = status.gm_present and port.port_state in _FOLLOWING
+        grandmaster = str(status.gm_identity) if following else ""
+        if not grandmaster or grandmaster != self._followed:
+            self._followed, self._carried = grandmaster, (status.master_offset_ns, now_ns)
+        elif self._carried is not None:
+            offset_ns, since_ns = self._carried
+            if status.master_offset_ns != offset_ns or now_ns - since_ns > CARRIED_NS:
+                self._carried = None
+        return self._carried is not None and not self._hardware
+
     def _path_doubt_ns(self, facts: PtpFacts) -> float:
-        """How far the delay has moved since the port was first locked to this grandmaster."""
-        if facts.port_state in {PortState.SLAVE, PortState.UNCALIBRATED} and facts.path_delay_ns > 0:
+        if not self._hardware:
+            return abs(facts.path_delay_ns)
+        # Only of a port in SLAVE is it sure that the delay is this master's: ptp4l keeps the last one's until then.
+        if facts.port_state is PortState.SLAVE and facts.path_delay_ns > 0:
             if self._path is None or self._path[0] != facts.grandmaster:
                 self._path = facts.grandmaster, facts.path_delay_ns
             return abs(facts.path_delay_ns - self._path[1])

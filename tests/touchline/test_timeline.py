@@ -63,3 +63,10 @@ def test_only_this_file_calls_clock_functions():
         if path.name != "timeline.py" and word in path.read_text()
     ]
     assert guilty == []
+
+
+def test_a_thread_that_waits_between_two_readings_has_not_slept(monkeypatch):
+    """The time asleep is what two clocks differ: on a busy machine one reading may come ms after the other."""
+    before, real, calls = timeline.asleep_ns(), time.monotonic_ns, iter([30_000_000, 8_000_000, 0, 2_000_000, 900_000])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: real() + next(calls))
+    assert abs(timeline.asleep_ns() - before) <= 1_000_000

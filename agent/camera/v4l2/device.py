@@ -6,14 +6,11 @@ as OSError; :func:`open_failure` and :func:`went_away` turn them into words.
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import fcntl
 import mmap
 import os
 import re
 import select
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +18,9 @@ from typing import Final, Protocol, TypeAlias
 
 from agent.camera.v4l2 import uapi
 from agent.camera.v4l2.requests import VIDIOC_QUERYCAP
+from agent.character_device import Argument, CharacterDevice
 from touchline.errors import ConfigError, HardwareError, TouchlineError
 
-Argument: TypeAlias = ctypes.Structure | ctypes.c_int
 POLL_EVENTS: Final = select.POLLIN | select.POLLPRI
 POLL_BROKEN: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _NOT_THERE: Final = frozenset({errno.EINVAL, errno.ENOTTY, errno.ENODATA, errno.ENOENT})
@@ -53,25 +50,13 @@ class Device(Protocol):
 OpenDevice: TypeAlias = Callable[[str], Device]
 
 
-class KernelDevice:
+class KernelDevice(CharacterDevice):
     """A video node of this machine. Raises OSError when it cannot be opened, ENOTTY when it is no character device."""
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISCHR(os.fstat(self._fd).st_mode):
-            self.close()
-            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY), path)
+        super().__init__(path, os.O_RDWR | os.O_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._fd, POLL_EVENTS)
-
-    def ioctl(self, request: int, argument: Argument) -> None:
-        """Ask the driver; a signal in between only makes it ask again."""
-        while True:
-            try:
-                fcntl.ioctl(self._fd, request, argument, True)
-            except InterruptedError:
-                continue
-            return
 
     def map(self, length_bytes: int, offset: int) -> mmap.mmap:
         """Map a buffer for reading."""
@@ -81,12 +66,6 @@ class KernelDevice:
         """Wait for a frame or an event."""
         ready = self._poll.poll(max(0.0, timeout_s) * 1000)
         return ready[0][1] if ready else 0
-
-    def close(self) -> None:
-        """Close the node."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 def video_nodes() -> list[str]:

@@ -14,6 +14,7 @@ START_NS = 1_800_000_000_000_000_000
 S_NS = 1_000_000_000
 POLICY = ClockPolicy(limit_ns=1_000, servo_ns=200.0)
 GOOD = ServoView(0, True, "gm-a", 0.0)
+CARRIED = ServoView(0, True, "gm-a", None)
 LOST = ServoView(0, False, "gm-a", None, "the port is LISTENING")
 
 
@@ -310,3 +311,54 @@ def test_epochs_only_grow_and_a_mapping_is_never_taken_away(lives: list[tuple[Se
         mapped = life.mapped
         if mapped and not view.follows:
             assert not life.mapping.locked
+
+
+def quick(life: Life, offs_ns: list[int], view: ServoView = CARRIED) -> None:
+    """Pairs that carry the offset, four a second, as with software stamps."""
+    for off_ns in offs_ns:
+        base_ns = life.second * S_NS // 4 + S_NS
+        now = replace(view, at_ns=base_ns)
+        life.core.servo(now)
+        life.core.sample({Timebase.MONOTONIC: Pair(base_ns, START_NS + base_ns + off_ns, 100.0)}, now)
+        life.second += 1
+        life.events += life.core.look(life.mapping.at(base_ns) if life.mapped else None)
+
+
+NOISE = [40, -60, 20, 90, -30, -80, 70, 10]
+
+
+def test_a_bad_moment_that_spoils_several_pairs_is_no_step():
+    life = Life(replace(POLICY, limit_ns=200_000))
+    quick(life, NOISE * 6)
+    quick(life, [11_000, 10_800, 9_000])
+    quick(life, NOISE)
+    assert life.said("clock_step") == []
+    assert life.core.epoch == 1
+    assert life.core.outliers == 3
+
+
+def test_a_step_is_known_after_a_second_however_quick_the_pairs():
+    life = Life(replace(POLICY, limit_ns=200_000))
+    quick(life, NOISE * 6)
+    quick(life, [off_ns + 50_000 for off_ns in NOISE[:5]])
+    assert len(life.said("clock_step")) == 1
+
+
+def test_a_path_that_was_in_doubt_is_in_the_bound_as_long_as_its_pairs_are_in_the_line():
+    life = Life(replace(POLICY, limit_ns=200_000))
+    quick(life, NOISE * 6)
+    before = life.mapping
+    quick(life, NOISE, replace(CARRIED, path_doubt_ns=6_000.0))
+    quick(life, NOISE)
+    assert life.mapping.bound_ns > before.bound_ns + 5_900
+    assert life.mapping.growth.rate_ppb > before.growth.rate_ppb + 3 * 6_000 / 8  # a line over 32 pairs of 8 s
+    quick(life, NOISE * 4)
+    assert life.mapping.bound_ns < before.bound_ns + 100
+
+
+def test_the_doubts_of_one_master_are_not_those_of_the_next():
+    life = Life(replace(POLICY, limit_ns=200_000))
+    quick(life, NOISE * 6, replace(CARRIED, path_doubt_ns=6_000.0))
+    quick(life, NOISE * 3, replace(CARRIED, grandmaster="gm-b", path_doubt_ns=500.0))
+    assert life.core.epoch == 2
+    assert life.mapping.bound_ns < 2_000

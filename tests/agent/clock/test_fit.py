@@ -132,3 +132,65 @@ def test_it_never_fails_and_never_says_nothing_finite(steps: list[tuple[float, f
             assert math.isfinite(line.rate_ppb)
             assert math.isfinite(fit.rms_ns)
             assert math.isfinite(fit.slope_sigma_ppb)
+
+
+def learnt_after(off_ns: list[float], half_ns: float = 100.0) -> tuple[int, int]:
+    """After how many pairs, four a second, there is a line and it has settled; the list's length where never."""
+    fit, ready, most = PairFit(), 0, len(off_ns)
+    for place, off in enumerate(off_ns, 1):
+        one = pair(place * 0.25, 2_000.0, off_ns=off)
+        fit.add(Pair(one.base_ns, one.ptp_ns, half_ns))
+        ready = ready or (place if fit.ready else 0)
+        if fit.settled:
+            return ready, place
+    return ready or most, most
+
+
+def test_pairs_that_agree_by_chance_do_not_leave_out_all_that_follow():
+    """Of noisy pairs some five lie on a line by chance; each later one is then far off it, and it is always one."""
+    offs = [5.0, -3.0, 4.0, 0.0, -4.0, *([8_000.0, -7_000.0, 3_000.0, -9_000.0, 6_000.0] * 20)]
+    ready, settled = learnt_after(offs)
+    assert ready <= 20
+    assert settled <= 40
+
+
+@pytest.mark.parametrize("scale_ns", [300.0, 3_000.0, 30_000.0])
+def test_any_noise_is_learnt_soon(scale_ns: float):
+    for seed in range(120):
+        random = np.random.default_rng(seed)
+        ready, settled = learnt_after(list(random.normal(0.0, scale_ns, 160)))
+        assert ready <= 30, seed
+        assert settled <= 45, seed
+
+
+def test_a_path_that_changes_while_it_is_learnt_is_learnt_anew():
+    random = np.random.default_rng(7)
+    ready, settled = learnt_after([*random.normal(0.0, 100.0, 5), *random.normal(-8_000.0, 500.0, 100)])
+    assert ready <= 25
+    assert settled <= 40
+
+
+def test_errors_that_wander_tilt_the_line_by_no_more_than_it_says():
+    """Errors of 1 us either way that come and go within the window: its residuals alone do not tell of all the tilt."""
+    random, fit, beyond = np.random.default_rng(11), PairFit(), 0
+    for at_s in range(300):
+        wander_ns = 1_000.0 * math.copysign(1.0, math.sin(at_s / 7.0))
+        fit.add(pair(float(at_s), 500.0, off_ns=wander_ns + random.normal(0.0, 60.0)))
+        if fit.settled:
+            tilted_ppb = abs(fit.line(1.0).rate_ppb - 500.0)
+            beyond += tilted_ppb > 2.5 * fit.slope_sigma_ppb
+            assert tilted_ppb <= fit.tilt_ppb(1_000.0) + 2.5 * fit.slope_sigma_ppb, at_s
+    assert beyond > 10
+
+
+def test_a_pair_that_the_line_does_not_heed_is_not_where_its_age_begins():
+    """After a gap the pairs may be far from the line, and the line then goes through the gap unheld."""
+    random, fit = np.random.default_rng(5), PairFit()
+    for at_s in range(40):
+        fit.add(pair(float(at_s), off_ns=random.normal(0.0, 20.0)))
+    assert fit.heard_ns == fit.newest.base_ns == 39_000_000_000
+    fit.add(pair(49.0, off_ns=100_000.0))
+    assert (fit.heard_ns, fit.newest.base_ns) == (39_000_000_000, 49_000_000_000)
+    for at_s in range(50, 90):
+        fit.add(pair(float(at_s), off_ns=100_000.0 + random.normal(0.0, 20.0)))
+    assert fit.heard_ns == fit.newest.base_ns

@@ -114,7 +114,7 @@ def test_many_events_are_cut_to_the_gravest_and_it_is_said():
     assert len(chosen) == MAX_MARKS and chosen[0].text == "the one" and chosen[-1].at_s == -1.0
     root = drawn(history(rows(60), marks))
     assert f"Events (the gravest {MAX_MARKS} of 51)" in texts(root)
-    pins = [float(pin.get("cx") or 0) for pin in root.iter(f"{SVG}circle") if pin.get("cy") == "124"]
+    pins = [float(pin.get("cx") or 0) for pin in root.iter(f"{SVG}circle") if pin.get("cy") == "124.0"]
     assert len(pins) == MAX_MARKS and all(b - a > 19 for a, b in pairwise(pins))
     assert max(pins) <= RIGHT
 
