@@ -10,7 +10,7 @@ from touchline.lazy import LazyGroup
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "encoder": ("flash.tune.encoder_cli:encoder", "The spare copy of the encoder binary: put it there, check it."),
-    "tune": ("flash.tune.cli:tune", "Interrupts, idle states and socket buffers: show, apply, check, undo."),
+    "tune": ("flash.tune.cli:tune", "Interrupts, idle states, buffers and packet rings: show, apply, check, undo."),
 }
 
 

@@ -29,8 +29,9 @@ from calibration.detector.dataset import (
     read_video,
 )
 from calibration.detector.matching import score_frames, summary
-from touchline.errors import GateError, InputError, TouchlineError
+from touchline.errors import GateError, InputError
 from touchline.ort import onnxruntime
+from touchline.shell import guarded
 from touchline.timeline import monotonic_ns
 
 LOWEST_SCORE = 0.02
@@ -129,22 +130,22 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def judge(options: argparse.Namespace) -> None:
+    """Score, write the figures, hold them against the bar."""
+    result = score_model(options) if options.model else score_list(options)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    sys.stdout.write(json.dumps({k: v for k, v in result.items() if k != "curve"}) + "\n")
+    if options.bar is not None and result["recall_at_precision"] < options.bar:
+        raise GateError(
+            f"recall {result['recall_at_precision']} is below the bar of {options.bar}",
+            hint="train longer, or look at the curve with --json",
+        )
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    try:
-        result = score_model(options) if options.model else score_list(options)
-        if options.json:
-            options.json.write_text(json.dumps(result, indent=2) + "\n")
-        sys.stdout.write(json.dumps({k: v for k, v in result.items() if k != "curve"}) + "\n")
-        if options.bar is not None and result["recall_at_precision"] < options.bar:
-            raise GateError(
-                f"recall {result['recall_at_precision']} is below the bar of {options.bar}",
-                hint="train longer, or look at the curve with --json",
-            )
-    except TouchlineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    return guarded(lambda: judge(options))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ pictures of a real match stay out of the project.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,8 @@ import numpy as np
 from calibration.detector.boxes import iou_matrix
 from calibration.detector.dataset import Boxes, Image, generated_scene
 from calibration.detector.evaluate import Found, Model
-from touchline.errors import InputError, TouchlineError
+from touchline.errors import InputError
+from touchline.shell import guarded
 
 FOUND, MISSED = (255, 210, 0), (255, 40, 40)
 SHEET_FRAMES = 4
@@ -43,6 +43,20 @@ def _frame(sheet: Image, box: Boxes, colour: tuple[int, int, int]) -> None:
     cv2.rectangle(sheet, (x1, y1), (x2, y2), colour, 1)
 
 
+def sheet_of(options: argparse.Namespace) -> None:
+    """Draw what the model finds in some of the frames, as one PNG."""
+    model, scene = Model(options.model), generated_scene(options.generated)
+    if len(scene.frames) < SHEET_FRAMES:
+        raise InputError(f"{options.generated}: fewer than {SHEET_FRAMES} frames", hint="generate more")
+    picks = np.linspace(0, len(scene.frames) - 1, SHEET_FRAMES).astype(int)
+    drawn = [draw(scene.frames[i], model.find(scene.frames[i]), scene.boxes[i], options.threshold) for i in picks]
+    sheet = np.vstack([np.hstack(drawn[:2]), np.hstack(drawn[2:])])
+    half = (sheet.shape[1] // 2, sheet.shape[0] // 2)
+    sheet = np.asarray(cv2.resize(sheet, half, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(options.out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draw what a model finds in generated frames.")
     parser.add_argument("--model", type=Path, required=True)
@@ -50,21 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threshold", type=float, default=0.3, help="least score drawn (default 0.3)")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     options = parser.parse_args(argv)
-    try:
-        model, scene = Model(options.model), generated_scene(options.generated)
-        if len(scene.frames) < SHEET_FRAMES:
-            raise InputError(f"{options.generated}: fewer than {SHEET_FRAMES} frames", hint="generate more")
-        picks = np.linspace(0, len(scene.frames) - 1, SHEET_FRAMES).astype(int)
-        drawn = [draw(scene.frames[i], model.find(scene.frames[i]), scene.boxes[i], options.threshold) for i in picks]
-        sheet = np.vstack([np.hstack(drawn[:2]), np.hstack(drawn[2:])])
-        half = (sheet.shape[1] // 2, sheet.shape[0] // 2)
-        sheet = np.asarray(cv2.resize(sheet, half, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(options.out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    except TouchlineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    return guarded(lambda: sheet_of(options))
 
 
 if __name__ == "__main__":

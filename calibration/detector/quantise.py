@@ -8,7 +8,6 @@ box decoding behind the last convolution stays in float, because its pixels need
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from calibration.detector.boxes import letterbox
 from calibration.detector.dataset import Image, generated_scene, read_video
-from touchline.errors import TouchlineError
+from touchline.shell import guarded
 
 QUANTISED = ("Conv", "Add", "Relu", "Resize")
 
@@ -105,12 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--generated", type=Path, action="append", default=[], metavar="DIR")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
-    try:
-        quantise(options.model, options.out, calibration_images(options))
-    except TouchlineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    return guarded(lambda: quantise(options.model, options.out, calibration_images(options)))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from errno import EINVAL
 
 from flash.tune.facts import Facts, errno_name
-from flash.tune.plan import Plan, Row, State, same
+from flash.tune.plan import Plan, Row, State, enough, same
+from flash.tune.rings import interface_of
 from flash.tune.tree import Tree
 from flash.tune.undo import Entry, Refusal, Undo
 from touchline.errors import HardwareError, ResourceError
@@ -37,6 +39,7 @@ class Outcome:
 Save = Callable[[Undo], None]
 
 _QUIET = {State.SAME: Done.UNCHANGED, State.ABSENT: Done.ABSENT, State.FOREIGN: Done.FOREIGN}
+_LEFT = {State.BEYOND, State.REFUSED}  # not written, and said again each time
 
 
 def check_required(plan: Plan) -> None:
@@ -66,6 +69,8 @@ def apply(tree: Tree, plan: Plan, undo: Undo, save: Save) -> list[Outcome]:
 
 
 def _one(tree: Tree, row: Row) -> Outcome:
+    if row.state in _LEFT and not row.to_write:
+        return Outcome(row, Done.REFUSED, row.note)
     if not row.to_write:
         return Outcome(row, _QUIET[row.state])
     why = write(tree, row)
@@ -84,10 +89,12 @@ def write(tree: Tree, row: Row) -> str:
             raise ResourceError(f"{row.path} may not be written by this user", hint="run it with sudo") from error
         return "the kernel refuses it (EPERM)"
     except OSError as error:
-        return f"the kernel refuses it ({errno_name(error)})"
+        powers = "; many drivers take powers of two only" if interface_of(row.path) and error.errno == EINVAL else ""
+        return f"the kernel refuses it ({errno_name(error)}){powers}"
     if found is None:
         return "gone while it was written"
-    return "" if same(row.kind, found, row.want) else f"the kernel kept {found.strip()}"
+    kept = same(row.kind, found, row.want) or (row.least and enough(found, row.want))
+    return "" if kept else f"the kernel kept {found.strip()}"
 
 
 def _after(kept: Undo, before: Undo, outcomes: list[Outcome]) -> Undo:
@@ -98,7 +105,7 @@ def _after(kept: Undo, before: Undo, outcomes: list[Outcome]) -> Undo:
         refused.pop(key, None)
         if outcome.done is Done.RESTORED:
             entries.pop(key, None)
-        elif outcome.done is Done.REFUSED:
+        elif outcome.done is Done.REFUSED and outcome.row.state is not State.BEYOND:
             refused[key] = Refusal(outcome.row.want, outcome.why)
             if key not in before.entries and not outcome.why.startswith("the kernel kept"):
                 entries.pop(key, None)
@@ -106,12 +113,15 @@ def _after(kept: Undo, before: Undo, outcomes: list[Outcome]) -> Undo:
 
 
 def check_outcomes(outcomes: list[Outcome]) -> None:
-    """Raise for required values that were refused."""
-    failed = [one for one in outcomes if one.done is Done.REFUSED and one.row.need == "required"]
-    failed += [one for one in outcomes if one.done is Done.REFUSED and one.row.state is State.RESTORE]
+    """Raise for required values that were refused, and for any that no device of this machine could take."""
+    grave = {State.RESTORE, State.BEYOND}
+    refused = [one for one in outcomes if one.done is Done.REFUSED]
+    failed = [one for one in refused if one.row.need == "required" or one.row.state in grave]
     if failed:
         lines = "; ".join(f"{one.row.key} = {one.row.want}: {one.why}" for one in failed)
-        raise HardwareError(f"not set: {lines}", hint='find out why, or say "auto" for it in [tune]')
+        beyond = all(one.row.state is State.BEYOND for one in failed)
+        hint = "write a value within the range" if beyond else 'find out why, or say "auto" for it in [tune]'
+        raise HardwareError(f"not set: {lines}", hint=hint)
 
 
 # --- the way back -------------------------------------------------------------------------------------------------

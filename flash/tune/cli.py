@@ -35,11 +35,12 @@ root_option: Final = click.option(
 @json_option
 @click.pass_context
 def tune(context: click.Context, dry_run: bool, config_path: Path | None, root: Path, as_json: bool) -> None:
-    """Set the host up for steady packets: interrupts, idle states, socket buffers ([tune] in node.toml).
+    """Set the host up for steady packets: interrupts, idle states, buffers, rings ([tune] in node.toml).
 
     Interrupts of cameras and network go to the CPUs of those processes that they wake; idle states with a long way back
-    are switched off; net.core.rmem_max is raised. CPU clocks are left alone: they belong to the thermal room. Settings
-    last until the next boot; touchline-tune.service applies them anew.
+    are switched off; net.core.rmem_max is raised, and with tune.rx_ring the receive ring of the network cards. CPU
+    clocks are left alone: they belong to the thermal room. Settings last until the next boot; touchline-tune.service
+    applies them anew.
 
     \b
     Examples:
@@ -75,7 +76,7 @@ def apply(config_path: Path, root: Path, as_json: bool) -> None:
     from flash.tune.apply import apply as bring
     from flash.tune.apply import check_outcomes
     from flash.tune.plan import plan
-    from flash.tune.settings import need_tune
+    from flash.tune.settings import interfaces_of, need_tune
     from flash.tune.show import count_text, outcome_value, outcomes_text
     from touchline.config import NodeConfig, load
 
@@ -84,7 +85,8 @@ def apply(config_path: Path, root: Path, as_json: bool) -> None:
     tree, file, facts = _look(root)
     with file.alone():
         undo = file.load(facts.boot_id)
-        outcomes = bring(tree, plan(facts, section, config.process, undo), undo, file.save)
+        made = plan(facts, section, config.process, undo, interfaces_of(config))
+        outcomes = bring(tree, made, undo, file.save)
     value = {"node": config.node.name, "outcomes": [outcome_value(one) for one in outcomes]}
     emit(value, as_json, f"{outcomes_text(outcomes)}\n{config.node.name}: {count_text(outcomes)}")
     check_outcomes(outcomes)
@@ -199,9 +201,10 @@ def _plan(config_path: Path, root: Path) -> tuple[NodeConfig, TuneSection, Plan]
 def _planned(config: NodeConfig, section: TuneSection, root: Path) -> Plan:
     from flash.tune.advice import advise
     from flash.tune.plan import plan
+    from flash.tune.settings import interfaces_of
 
     _, file, facts = _look(root)
-    made = plan(facts, section, config.process, file.load(facts.boot_id))
+    made = plan(facts, section, config.process, file.load(facts.boot_id), interfaces_of(config))
     return replace(made, advice=(*advise(facts, section, config.process, len(config.camera)), *made.advice))
 
 

@@ -1,4 +1,4 @@
-"""What this machine has: interrupts, idle states, buffers, CPUs. Everything is read here and nothing is judged."""
+"""What this machine has: interrupts, idle states, buffers, rings, CPUs. All is read here and nothing is judged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from flash.tune.cpus import parse_cpus
+from flash.tune.rings import INTERFACE, rx_path
 from flash.tune.tree import Tree
 
 Kind = Literal["cpus", "number"]
@@ -56,6 +57,15 @@ class IdleState:
 
 
 @dataclass(frozen=True, slots=True)
+class CardRing:
+    """The receive ring of a network interface's card, in packets; ``most``: what the card takes."""
+
+    interface: str
+    rx: Knob
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that the plan needs to know."""
 
@@ -68,10 +78,12 @@ class Facts:
     buffers: dict[str, Knob]
     irqbalance: int | None  # its process id
     governors: tuple[str, ...]
+    rings: tuple[CardRing, ...] = ()
 
     def knobs(self) -> dict[str, Knob]:
         """Everything that could be set, by key."""
         found = [one.affinity for one in self.interrupts] + [one.disable for one in self.idle]
+        found += [one.rx for one in self.rings]
         return {knob.key: knob for knob in [*found, *self.buffers.values()]}
 
 
@@ -88,6 +100,7 @@ def look(tree: Tree) -> Facts:
         buffers={name: read_knob(tree, f"net.core.{name}", f"/proc/sys/net/core/{name}", "number") for name in RMEM},
         irqbalance=_process(tree, "irqbalance"),
         governors=_governors(tree),
+        rings=tuple(_ring(tree, name) for name in tree.names("/sys/class/net") if INTERFACE.fullmatch(name)),
     )
 
 
@@ -164,6 +177,19 @@ def _owners(tree: Tree) -> dict[int, str]:
                 if name.isdecimal():
                     found.setdefault(int(name), interface)
     return found
+
+
+def _ring(tree: Tree, interface: str) -> CardRing:
+    key, path = f"ring/{interface} rx", rx_path(interface)
+    try:
+        ring = tree.ring(interface)
+    except OSError as error:
+        driver = (tree.target(f"/sys/class/net/{interface}/device/driver") or "").rpartition("/")[2]
+        named = f" ({driver})" if driver else ""
+        unsupported = f"not supported by the driver of {interface}{named}: nothing to set"
+        trouble = unsupported if error.errno == errno.EOPNOTSUPP else f"cannot be read ({errno_name(error)})"
+        return CardRing(interface, Knob(key, path, "number", None, trouble), 0)
+    return CardRing(interface, Knob(key, path, "number", str(ring.rx)), ring.rx_most)
 
 
 # --- CPUs ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from flash.tune.undo import Refusal, Undo
 from touchline.config.node import ProcessSection
 from touchline.config.tune import Need, TuneSection
 
+NO_RIGHTS: Final = "EPERM"  # in the reason of a refusal
+
 
 class State(str, Enum):
     """Where one setting stands."""
@@ -26,12 +28,16 @@ class State(str, Enum):
     RESTORE = "restore"  # changed by an earlier run, no longer wanted: to be put back
     REFUSED = "refused"  # differs, and the kernel refused just this value before
     ABSENT = "absent"  # this machine has it not
+    BEYOND = "beyond"  # more than this machine's device takes: never written
     FOREIGN = "foreign"  # somebody else's program works against it
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One setting: now, wanted and why. ``now`` and ``want`` are texts of the kernel's file."""
+    """One setting: now, wanted and why. ``now`` and ``want`` are texts of the kernel's file.
+
+    ``least``: more is as good. ``costly``: writing it interrupts the link, so what was refused is not tried again.
+    """
 
     key: str
     path: str
@@ -41,11 +47,17 @@ class Row:
     state: State
     need: Need
     note: str = ""
+    least: bool = False
+    costly: bool = False
 
     @property
     def to_write(self) -> bool:
-        """Whether an apply writes it. What was refused is tried again: a driver may have been loaded anew."""
-        return self.state in {State.DIFFERS, State.RESTORE, State.REFUSED}
+        """Whether an apply writes it. What was refused is tried again: a driver may have been loaded anew.
+
+        Not where a try costs the link, unless it was for want of rights: then the card was never asked.
+        """
+        again = not self.costly or NO_RIGHTS in self.note
+        return self.state in {State.DIFFERS, State.RESTORE} or (self.state is State.REFUSED and again)
 
     @property
     def wrong(self) -> bool:
@@ -75,7 +87,8 @@ class Plan:
     @property
     def missing(self) -> list[Row]:
         """Rows that are required and cannot be set at all."""
-        return [row for row in self.rows if row.need == "required" and row.state in {State.ABSENT, State.FOREIGN}]
+        never = {State.ABSENT, State.FOREIGN, State.BEYOND}
+        return [row for row in self.rows if row.need == "required" and row.state in never]
 
 
 GROUPS: Final = ("camera", "network")
@@ -94,12 +107,18 @@ def same(kind: Kind, left: str, right: str) -> bool:
         return left.strip() == right.strip()
 
 
-def plan(facts: Facts, tune: TuneSection, process: ProcessSection, undo: Undo) -> Plan:
-    """What is to be done on this machine."""
+def enough(found: str, least: str) -> bool:
+    """Whether a number is at least another."""
+    return found.strip().isdecimal() and int(found) >= int(least)
+
+
+def plan(facts: Facts, tune: TuneSection, process: ProcessSection, undo: Undo, interfaces: Sequence[str] = ()) -> Plan:
+    """What is to be done on this machine; ``interfaces``: those whose rings count when [tune] names none."""
     rows = [
         *_interrupt_rows(facts, tune, process),
         *_idle_rows(facts, tune),
         *_buffer_rows(facts, tune),
+        *_ring_rows(facts, tune, tune.ring_interfaces or interfaces),
     ]
     rows = [_known_refusal(row, undo.refused) for row in rows]
     return Plan((*rows, *_released(facts, rows, undo)), tuple(_governor_advice(facts)))
@@ -166,7 +185,7 @@ def _served(one: Interrupt) -> str:
     return f"{owner}served by CPU {one.effective}" if one.effective else owner.rstrip("; ")
 
 
-# --- idle states, buffers -----------------------------------------------------------------------------------------
+# --- idle states, buffers, rings --------------------------------------------------------------------------------------
 
 
 def _idle_rows(facts: Facts, tune: TuneSection) -> Iterator[Row]:
@@ -188,10 +207,33 @@ def _buffer_rows(facts: Facts, tune: TuneSection) -> Iterator[Row]:
     for name, least in (("rmem_max", tune.rmem_max_bytes), ("rmem_default", tune.rmem_default_bytes)):
         if not least:
             continue
-        row = _row(facts.buffers[name], str(least), tune.buffers, "at least")
-        if row.state is State.DIFFERS and row.now.isdecimal() and int(row.now) >= least:
-            row = replace(row, state=State.SAME, want=row.now)
+        yield _at_least(_row(facts.buffers[name], str(least), tune.buffers, "at least"))
+
+
+def _ring_rows(facts: Facts, tune: TuneSection, interfaces: Sequence[str]) -> Iterator[Row]:
+    if tune.ring == "off" or not tune.rx_ring:
+        return
+    here = {one.interface: one for one in facts.rings}
+    if not interfaces:
+        yield _absent("ring", tune.ring, "no interface named: set tune.ring_interfaces")
+    for interface in dict.fromkeys(interfaces):
+        one = here.get(interface)
+        if one is None:
+            names = ", ".join(sorted(here)) or "none"
+            yield _absent(f"ring/{interface} rx", tune.ring, f"there is no interface {interface} (there are: {names})")
+            continue
+        row = _at_least(_row(one.rx, str(tune.rx_ring), tune.ring, f"at least, of {one.most} that it takes"))
+        row = replace(row, costly=True)
+        if row.state is State.DIFFERS and tune.rx_ring > one.most:
+            note = f"{interface} takes 1 to {one.most} packets: set tune.rx_ring to that or less"
+            row = replace(row, state=State.BEYOND, note=note)
         yield row
+
+
+def _at_least(row: Row) -> Row:
+    if row.state is State.DIFFERS and enough(row.now, row.want):
+        return replace(row, state=State.SAME, want=row.now, least=True)
+    return replace(row, least=True)
 
 
 # --- what earlier runs left -----------------------------------------------------------------------------------------

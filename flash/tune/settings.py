@@ -17,3 +17,10 @@ def need_tune(config: NodeConfig, path: Path) -> TuneSection:
             hint="write the line [tune], alone for the defaults; --dry-run shows what they would change",
         )
     return config.tune
+
+
+def interfaces_of(config: NodeConfig) -> tuple[str, ...]:
+    """Interfaces that carry our packets, as far as the configuration names them: those of a drill, else that of PTP."""
+    if config.failover is not None and config.failover.drill_interfaces:
+        return tuple(config.failover.drill_interfaces)
+    return (config.clock.ptp.interface,)

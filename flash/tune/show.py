@@ -56,12 +56,15 @@ def count_text(outcomes: Sequence[Outcome]) -> str:
 def differences(rows: Sequence[Row]) -> str:
     """What a check failed for, in one line."""
     return "; ".join(
-        f"{row.key} is {row.now or 'absent'}, not {row.want}" if row.want else f"{row.key}: {row.note}" for row in rows
+        f"{row.key} is {row.now or 'absent'}, not {row.want}"
+        if row.want and row.state is not State.BEYOND
+        else f"{row.key}: {row.note}"
+        for row in rows
     )
 
 
 def _line(word: str, row: Row, why: str = "") -> tuple[str, str, str, str]:
-    if row.state in {State.DIFFERS, State.RESTORE, State.REFUSED, State.FOREIGN}:
+    if row.state in {State.DIFFERS, State.RESTORE, State.REFUSED, State.FOREIGN, State.BEYOND}:
         values = f"{row.now} -> {row.want}"
     else:
         values = row.now or "-"

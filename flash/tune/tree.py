@@ -1,4 +1,7 @@
-"""The kernel's files below a root: read, written in one go, listed. Tests give it a tree of their own."""
+"""The kernel's files below a root: read, written in one go, listed. Tests give it a tree of their own.
+
+A network card's ring is no file: ``ethtool:eth0/rx`` stands for one, so it is planned, judged and undone as they are.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from flash.tune.rings import KernelRings, Ring, RingPort, interface_of
+
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO}
 _PART_BYTES: Final = 1 << 16  # a file of /proc/sys is refused (ENOMEM) when it is asked for megabytes at once
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Files of sysfs and procfs; ``root`` is ``/`` but in tests."""
+    """Files of sysfs and procfs; ``root`` is ``/`` but in tests. ``rings``: those of the network cards.
+
+    A tree of another machine has no cards: without ``rings`` of its own every card there is one that has none.
+    """
 
     root: Path = Path("/")
+    rings: RingPort | None = None
+
+    def ring(self, interface: str) -> Ring:
+        """A card's rings. Raises OSError: EOPNOTSUPP where the driver has none that can be set."""
+        return self._rings().look(interface)
+
+    def _rings(self) -> RingPort:
+        if self.rings is not None:
+            return self.rings
+        if self.root == Path("/"):
+            return KernelRings()
+        raise OSError(errno.EOPNOTSUPP, "no cards in a tree", str(self.root))
 
     def here(self, path: str) -> Path:
         """Where ``path`` lies."""
@@ -24,7 +44,10 @@ class Tree:
 
     def read(self, path: str) -> str | None:
         """The file's text; None where there is none. Raises OSError for what the kernel says instead."""
+        interface = interface_of(path)
         try:
+            if interface is not None:
+                return str(self.ring(interface).rx)
             descriptor = os.open(self.here(path), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             if error.errno in _ABSENT:
@@ -44,6 +67,10 @@ class Tree:
 
     def write(self, path: str, text: str) -> None:
         """Hand the kernel the whole value in one write, as its files want it. Raises OSError when it refuses."""
+        interface = interface_of(path)
+        if interface is not None:
+            self._rings().set_rx(interface, int(text))
+            return
         descriptor = os.open(self.here(path), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         try:
             value = text.encode() + b"\n"

@@ -6,17 +6,18 @@ counts for one boot only, for a boot sets everything back.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from flash.tune.facts import Kind
-from touchline.errors import InputError, ResourceError
+from flash.tune.rings import interface_of
+from touchline.alone import alone
+from touchline.errors import InputError
 
 FOLDER: Final = "/var/lib/touchline-tune"
 _NAME: Final = "undo.json"
@@ -76,7 +77,8 @@ def _line(value: Any) -> str:
 
 def _entry(value: Any) -> Entry:
     path, kind = _line(value["path"]), value["kind"]
-    if kind not in _KINDS or not path.startswith(("/proc/", "/sys/")) or ".." in path.split("/"):
+    file = path.startswith(("/proc/", "/sys/")) and ".." not in path.split("/")
+    if kind not in _KINDS or not (file or interface_of(path)):
         raise ValueError(f"{path!r} ({kind}) is no setting of the kernel")
     return Entry(path, kind, _line(value["original"]))
 
@@ -126,22 +128,9 @@ class UndoFile:
         fresh.replace(self.path)
         _sync_folder(self.path.parent)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Hold the folder: one run at a time. Raises ResourceError when another is at work, or for want of rights."""
-        folder = self.path.parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except PermissionError as error:
-            raise ResourceError(f"{folder} may not be written by this user", hint="run it with sudo") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError as error:
-            raise ResourceError("another touchline node tune is at work", hint="wait for its end") from error
-        finally:
-            os.close(descriptor)
+        return alone(self.path.parent, "another touchline node tune is at work")
 
 
 def _sync_folder(folder: Path) -> None:

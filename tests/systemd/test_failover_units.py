@@ -94,7 +94,7 @@ def test_the_priorities_of_the_configuration_are_granted():
         (FAILOVER, "CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_NICE", "AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET"),
         (WITNESS, "CAP_SYS_NICE", "AF_UNIX AF_INET AF_INET6"),
         (DRILL, "CAP_NET_ADMIN", "AF_UNIX AF_INET AF_INET6 AF_NETLINK"),
-        (TUNE, "CAP_SYS_ADMIN", "AF_UNIX"),
+        (TUNE, "CAP_SYS_ADMIN CAP_NET_ADMIN", "AF_UNIX"),
     ],
     ids=lambda given: getattr(given, "name", None),
 )

@@ -1,9 +1,9 @@
-"""``[tune]``: what the host is set to for steady packets: interrupts, idle states, socket buffers (FOV-4, FOV-6)."""
+"""``[tune]``: what the host is set to for steady packets: interrupts, idle states, buffers, rings (FOV-4, FOV-6)."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -42,6 +42,21 @@ class TuneSection(Section):
     idle_cpus: list[int] = Field(default_factory=list, description="CPUs whose idle states count; empty: all")
     rmem_max: str | int = Field(default="16MiB", description="net.core.rmem_max at least this; 0: left alone")
     rmem_default: str | int = Field(default=0, description="net.core.rmem_default at least this; 0: left alone")
+    ring: Need = Field(default="auto", description="rx_ring; a driver without rings is named and left")
+    rx_ring: int = Field(
+        default=0,
+        ge=0,
+        le=65_536,
+        description=(
+            "packets that the receive ring of a network card holds, at least; 0: left alone. 768 where a drill tears "
+            "(FOV-4); the link is down for a moment when it is set"
+        ),
+    )
+    ring_interfaces: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]] = Field(
+        default_factory=list,
+        max_length=16,
+        description="whose rings; empty: failover.drill_interfaces, without those clock.ptp.interface",
+    )
     jitter_us: float = Field(default=40.0, gt=0, le=1e6, description="bar of touchline node tune check --measure")
 
     @field_validator("camera_interrupts", "network_interrupts")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -18,6 +16,7 @@ from flash.bundle.node import release, system
 from flash.bundle.node.place import CONFIG, PREFIX, Place, settle, settled, unsettle
 from flash.bundle.node.plan import Facts, Step, plan_install, plan_rollback
 from flash.bundle.node.target import Interpreter, check_disk, check_target, find_interpreter, needed_bytes
+from touchline.alone import alone
 from touchline.errors import InputError, ResourceError, TouchlineError
 from touchline.timeline import monotonic_ns
 
@@ -114,7 +113,7 @@ def _run(options: argparse.Namespace, bundle: Path, teller: Teller) -> int:
         for step in job.plan():
             teller.step(step, "planned" if step.needed else "unchanged")
         return 0
-    with _alone(place):
+    with alone(place.here(PREFIX), "another installation is running"):
         changed = job.apply()
     seconds = (monotonic_ns() - began_ns) / 1e9
     name = place.pointed("current")
@@ -123,24 +122,6 @@ def _run(options: argparse.Namespace, bundle: Path, teller: Teller) -> int:
     if not options.json and not place.here(CONFIG).exists():
         teller.event("hint", f"next: write {CONFIG}; until then the agent is not started")
     return 0
-
-
-@contextmanager
-def _alone(place: Place) -> Iterator[None]:
-    """Hold the lock of this system's releases."""
-    folder = place.here(PREFIX)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except PermissionError as error:
-        raise ResourceError(f"{folder} may not be written by this user", hint="run it with sudo") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ResourceError("another installation is running", hint="wait for its end") from error
-    finally:
-        os.close(descriptor)
 
 
 class _Job:

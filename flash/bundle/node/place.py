@@ -20,6 +20,7 @@ ENABLED: Final = {
     "touchline-tune.service": "touchline.target",
     "touchline-tune.timer": "touchline.target",
     "touchline-failover.service": "touchline.target",
+    "touchline-thermal.service": "touchline.target",
     "touchline-drill.timer": "touchline.target",
     "touchline-witness.service": "touchline.target",
 }

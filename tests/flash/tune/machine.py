@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flash.tune.cpus import format_cpus, parse_cpus
+from flash.tune.rings import Ring
 from flash.tune.tree import Tree
 
 BOOT = "6cb29d52-4841-47ed-964f-ffdf8b9e4ee8"
@@ -71,6 +72,37 @@ def machine(root: Path, cpus: int = CPUS, online: str = "") -> Path:
     return root
 
 
+@dataclass
+class Cards:
+    """Network cards: rings by interface; ``says``: interface to errno, for those that refuse to be set.
+
+    ``step``: sizes are rounded up to a multiple of it, as many drivers do. Every setting is noted: it costs the link.
+    """
+
+    rings: dict[str, Ring] = field(default_factory=lambda: {"eth0": Ring(512, 1024, (0, 0, 512), (0, 0, 1024))})
+    says: dict[str, int] = field(default_factory=dict)
+    step: int = 1
+    keeps: bool = False
+    written: list[tuple[str, int]] = field(default_factory=list)
+
+    def look(self, interface: str) -> Ring:
+        """As the kernel answers: EOPNOTSUPP from a driver without rings."""
+        if interface not in self.rings:
+            raise OSError(errno.EOPNOTSUPP, "as a veth answers", interface)
+        return self.rings[interface]
+
+    def set_rx(self, interface: str, packets: int) -> None:
+        """Take it, or refuse as the kernel does."""
+        self.written.append((interface, packets))
+        ring = self.look(interface)
+        if interface in self.says:
+            raise OSError(self.says[interface], "as the test wants it")
+        if packets > ring.rx_most:
+            raise OSError(errno.EINVAL, "beyond the card")
+        if not self.keeps:
+            self.rings[interface] = replace(ring, rx=-(-packets // self.step) * self.step)
+
+
 @dataclass(frozen=True)
 class Kernel(Tree):
     """The tree, with what the kernel does to a value that is written, and every write noted.
@@ -85,6 +117,9 @@ class Kernel(Tree):
     def write(self, path: str, text: str) -> None:
         """Take, normalise or refuse the value as the kernel would."""
         self.written.append((path, text))
+        if path.startswith("ethtool:"):
+            super().write(path, text)
+            return
         if path in self.says:
             raise OSError(self.says[path], "as the test wants it")
         value = self._taken(path, text)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flash.tune.cpus import format_cpus, parse_cpus
 from flash.tune.facts import look, parse_interrupts, read_knob
 from flash.tune.tree import Tree
-from tests.flash.tune.machine import BOOT, INTERRUPTS, interrupts_text, machine, put
+from tests.flash.tune.machine import BOOT, INTERRUPTS, PCI_CARD, interrupts_text, machine, put
 
 
 @given(st.frozensets(st.integers(0, 300)))
@@ -96,7 +96,7 @@ def test_the_whole_machine(tmp_path):
     assert facts.buffers["rmem_max"].raw == "212992"
     assert facts.irqbalance is None
     assert facts.governors == ("schedutil",)
-    assert len(facts.knobs()) == len(INTERRUPTS) + 24 + 2
+    assert len(facts.knobs()) == len(INTERRUPTS) + 24 + 2 + len(PCI_CARD)  # a ring for each interface
 
 
 def test_a_virtio_card_is_found_one_level_up(tmp_path):
