@@ -14,7 +14,9 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.camera.registry import open_camera
+from agent.check_disk import free_in
 from agent.check_pair import address_text, pair_text, paths_text, witness_text
+from agent.check_record import encoder_text, folder_text, mirror_text, program_text, reach_text, spare_text
 from agent.clock.linuxptp.profile import settings_of as ptp_settings_of
 from agent.clock.management import ManagementClient, PortDataSet, TimeStatusNp
 from agent.clock.management.values import number_text
@@ -27,6 +29,7 @@ from agent.view import view_of
 from calibration.camera_model import CameraCalibration
 from touchline.config import CameraSection, NodeConfig
 from touchline.config.failover import FailoverSection
+from touchline.config.record import RecordSection
 from touchline.errors import LinkError, ResourceError, TouchlineError
 from touchline.mqtt import make_client, settings_of
 from touchline.mqtt_errors import CertificateExpired, LinkLost
@@ -54,7 +57,7 @@ class Finding:
 def check_node(config: NodeConfig, *, connect: bool = False) -> Iterator[Finding]:
     """Yield a finding for each part of a node's configuration; opens what it names, changes nothing.
 
-    ``connect``: also ask the broker whether it lets this node in.
+    ``connect``: also ask the broker, and the twin's recorders, whether they let this node in.
     """
     yield _judge("clock", partial(_clock, config))
     for camera in config.camera:
@@ -68,6 +71,8 @@ def check_node(config: NodeConfig, *, connect: bool = False) -> Iterator[Finding
     yield _judge("mqtt", partial(_certificates, config))
     if config.failover is not None:
         yield from _pair(config, config.failover)
+    if config.record is not None:
+        yield from _recording(config, config.record, connect)
     if connect:
         yield _judge("broker", partial(_broker, config))
 
@@ -80,11 +85,25 @@ def _pair(config: NodeConfig, section: FailoverSection) -> Iterator[Finding]:
         yield _judge("failover address", partial(address_text, section))
 
 
+def _recording(config: NodeConfig, section: RecordSection, connect: bool) -> Iterator[Finding]:
+    yield _judge("record program", partial(program_text, section))
+    yield _judge("record spare", partial(spare_text, section))
+    for camera in config.camera:
+        yield _judge(f"camera {camera.number}: encoder", partial(encoder_text, section, camera))
+    yield _judge("record folder", partial(folder_text, config, section))
+    if section.mirror_peer:
+        yield _judge("record mirror", partial(mirror_text, config, section))
+    for index, camera in enumerate(config.camera if section.mirror_peer and connect else ()):
+        yield _judge(f"camera {camera.number}: mirror", partial(reach_text, config, section, index))
+
+
 def _judge(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, check())
     except TouchlineError as error:
         return Finding(what, error.message, error.hint, error.exit_code)
+    except OSError as error:  # what may not even be looked at is a finding, and no end of the others
+        return Finding(what, f"{error.filename}: {error.strerror}", "ask as the agent's user", ResourceError.exit_code)
 
 
 def _clock(config: NodeConfig) -> str:
@@ -164,12 +183,7 @@ def _model(config: NodeConfig) -> str:
 
 
 def _writable(folder: Path, needed: int) -> str:
-    nearest = folder
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not os.access(nearest, os.W_OK):
-        raise ResourceError(f"{folder} cannot be written", hint="give the agent's user this folder")
-    free = os.statvfs(nearest).f_bavail * os.statvfs(nearest).f_frsize
+    free = free_in(folder)
     if free < needed:
         raise ResourceError(
             f"{folder} has {format_bytes(free)} free, publish.spool_max is {format_bytes(needed)}",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from typing import Final
 
 from failover.wire.identity import load_credentials
 from failover.wire.sockets import Address, resolve
 from touchline.config import NodeConfig
 from touchline.config.failover import FailoverSection, split_address
 from touchline.errors import ConfigError, HardwareError
+
+_WHOSE: Final = 'the first of each pair is ours: ["our host:port", "the twin\'s host:port"]'
 
 
 def pair_text(config: NodeConfig, section: FailoverSection) -> str:
@@ -32,7 +35,9 @@ def paths_text(section: FailoverSection) -> str:
     for (ours, theirs), (our_text, their_text) in zip(ends, section.paths, strict=True):
         if ours == theirs:
             raise ConfigError(f"failover.paths: {our_text} is both ends of a way", hint="ours first, then the twin's")
-        _must_be_ours(our_text)
+        must_be_ours(
+            our_text, "failover.paths", 'the first of each pair is ours: ["our host:port", "the twin\'s host:port"]'
+        )
         if [pair[0] for pair in ends].count(ours) > 1 or [pair[1] for pair in ends].count(theirs) > 1:
             raise ConfigError(
                 f"failover.paths: both ways use {our_text} or {their_text}",
@@ -67,13 +72,13 @@ def _resolved(text: str) -> Address:
     return resolve(text, "failover.paths")[1]
 
 
-def _must_be_ours(text: str) -> None:
-    family, address = resolve(text, "failover.paths")
+def must_be_ours(text: str, key: str, hint: str) -> None:
+    """Raise ConfigError unless ``host:port`` names an address of this machine; the port is not touched."""
+    family, address = resolve(text, key)
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((address[0], 0, *address[2:]))
         except OSError as error:
             raise ConfigError(
-                f"failover.paths: {text} is no address of this machine now: {error.strerror}",
-                hint='the first of each pair is ours: ["our host:port", "the twin\'s host:port"]',
+                f"{key}: {text} is no address of this machine now: {error.strerror}", hint=hint
             ) from error

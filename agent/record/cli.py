@@ -22,6 +22,7 @@ def recording() -> None:
     Examples:
       touchline recording join /var/lib/touchline/recordings from-the-twin --out match.mp4
       touchline recording check match.mp4
+      touchline recording continuity recordings --from-ptp-ns 1795254037000000000 --to-ptp-ns 1795254041000000000
       touchline recording encoders
     """
 
@@ -39,6 +40,9 @@ def join(sources: tuple[Path, ...], out: Path, camera: int | None, force: bool, 
     Nothing is encoded again: from one node's pictures to the other's it goes at a key frame, the active node's are
     preferred, and every picture gets its own PTP time as PTS. What came from where, steps and gaps are told.
 
+    Every picture that was read is accounted for. Exits with 8, the file written, when some were recorded and are
+    neither in it nor shown by the other node's: a clock that was set, runs that overlap, a key frame that is lost.
+
     \b
     Examples:
       touchline recording join a/recordings b/recordings --out match.mp4
@@ -46,6 +50,7 @@ def join(sources: tuple[Path, ...], out: Path, camera: int | None, force: bool, 
       touchline recording join a/recordings b/recordings --camera 3 --out left.mp4
     """
     from agent.record.join import join as join_all
+    from agent.record.lanes import REASONS
 
     if out.exists() and not force:
         raise click.BadParameter(f"{out} exists; name another file, or --force", param_hint="--out")
@@ -53,6 +58,16 @@ def join(sources: tuple[Path, ...], out: Path, camera: int | None, force: bool, 
     emit(value, as_json, _joined_text(value))
     for gap in value["gaps"]:
         note(f"gap of {gap['step_ms']} ms ({gap['frames_missing']} frames) after PTP {gap['after_ptp_ns']}")
+    for lost in value["lost"]:
+        note(
+            f"not joined: {lost['frames']} pictures of {lost['node']}, PTP {lost['from_ptp_ns']} to "
+            f"{lost['to_ptp_ns']}: {REASONS[lost['reason']]} ({', '.join(lost['files'])})"
+        )
+    if value["lost_frames"]:
+        raise GateError(
+            f"{out} is written and lacks {value['lost_frames']} pictures that were recorded",
+            hint="see the lines above; where a clock was set, join the files from before and after it by themselves",
+        )
 
 
 def _joined_text(value: dict[str, Any]) -> str:
@@ -66,6 +81,11 @@ def _joined_text(value: dict[str, Any]) -> str:
         epochs = f", epoch {', '.join(map(str, piece['epochs']))}" if piece["epochs"] else ""
         mirror = ", from its mirror" if piece["mirrored"] else ""
         lines.append(f"  {piece['node']:16} {piece['frames']:8} pictures  {role}{epochs}{mirror}")
+    lines.append(
+        f"  read {value['read_frames']} pictures: {value['frames']} joined, {value['overlap_frames']} of the same "
+        f"exposures, {value['copied_frames']} copies, {value['lost_frames']} not joined"
+    )
+    lines += [f"  {file}: torn before its first whole fragment" for file in value["empty_files"]]
     for source in value["sources"]:
         if source["torn_bytes"] or source["damaged_bytes"]:
             lines.append(
@@ -118,6 +138,38 @@ def _check_text(value: dict[str, Any]) -> str:
         lines.append(f"  torn tail     {value['torn_bytes']} bytes")
     lines += [f"  decoder       {line}" for line in value["complaints"]]
     return "\n".join(lines)
+
+
+@recording.command()
+@click.argument("sources", nargs=-1, required=True, type=_PATH)
+@click.option("--from-ptp-ns", "from_ns", required=True, type=click.IntRange(1), help="Begin, PTP time in ns.")
+@click.option("--to-ptp-ns", "to_ns", required=True, type=click.IntRange(1), help="End, PTP time in ns.")
+@click.option("--camera", type=click.IntRange(0, 65535), help="Which camera, where the sources hold several.")
+@json_option
+def continuity(sources: tuple[Path, ...], from_ns: int, to_ns: int, camera: int | None, as_json: bool) -> None:
+    """Say how the joined match goes on over a stretch of time, without writing it.
+
+    SOURCES as for join. Largest PTS step, pictures missing, whose pictures they are. Exits with 8 when a step is longer
+    than 33.367 ms (FOV-3; of a slower camera: than a frame), or a picture is missing.
+
+    \b
+    Example:
+      touchline recording continuity recordings --from-ptp-ns 1795254037000000000 --to-ptp-ns 1795254041000000000
+    """
+    from agent.record.continuity import Stretch
+    from agent.record.continuity import continuity as look
+
+    value = look(sources, Stretch(from_ns, to_ns), camera)
+    emit(value, as_json, _continuity_text(value))
+    if not value["good"]:
+        raise GateError("the match does not go on as it should there", hint="see the line above; join with the twin's")
+
+
+def _continuity_text(value: dict[str, Any]) -> str:
+    return (
+        f"camera {value['camera']}: {value['pictures']} pictures of {', '.join(value['nodes'])}, largest PTS step "
+        f"{value['step_max_ms']} ms (limit {value['step_limit_ms']}), {value['missing']} missing"
+    )
 
 
 @recording.command()

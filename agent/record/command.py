@@ -70,6 +70,7 @@ ENCODERS: Final[Mapping[str, Mapping[str, Family]]] = {  # in the order of "auto
     "h264": {"h264_nvmpi": _by_bitrate, "h264_nvenc": _nvenc, "h264_v4l2m2m": _by_bitrate, "libx264": _x264},
     "hevc": {"hevc_nvmpi": _by_bitrate, "hevc_nvenc": _nvenc, "hevc_v4l2m2m": _by_bitrate, "libx265": _x265},
 }
+SOFTWARE: Final = frozenset({"libx264", "libx265"})  # on the CPU
 _INPUT_AS_IT_IS: Final = frozenset({PixelFormat.NV12})
 
 

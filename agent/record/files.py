@@ -1,4 +1,4 @@
-"""Recordings on disk: named by camera and time, bounded, with a disk that may be full or broken and says so."""
+"""Recordings on disk: numbered and named by camera and time, bounded, with a disk that may be full or broken."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
 
-from agent.record.fragment import Fragment, Head
+from agent.record.fragment import Fragment, Head, Mark
+from agent.record.retention import (
+    AGED_AT_ONCE,
+    SETTLE_NS,
+    SUFFIX,
+    Label,
+    SteadyClock,
+    label_of,
+    name_of,
+    old_files,
+    order_key,
+)
 from touchline.errors import ResourceError
-from touchline.timeline import TAI_MINUS_UTC_S, monotonic_ns, utc_s
+from touchline.timeline import monotonic_ns
 
-SUFFIX: Final = ".mp4"
 RETRY_NS: Final = 5_000_000_000
-_US_PER_MINUTE: Final = 60_000_000
+_CLOSE_S: Final = 1.0  # a writer that a disk holds up is not waited for any longer
 _LOG: Final = logging.getLogger(__name__)
 
 Say = Callable[[str, str, str], None]  # severity, code, text
@@ -26,18 +35,6 @@ Say = Callable[[str, str, str], None]  # severity, code, text
 def folder_of(folder: Path, camera: int, mirror: bool = False) -> Path:
     """Where one camera's recordings lie; ``mirror``: the twin's."""
     return (folder / "mirror" if mirror else folder) / f"cam{camera}"
-
-
-def utc_of(ptp_ns: int) -> str:
-    """PTP time as UTC in the form of a file name: ``20261121T100000.123456Z``."""
-    seconds, rest_ns = divmod(ptp_ns, 1_000_000_000)
-    moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds - TAI_MINUS_UTC_S)
-    return f"{moment:%Y%m%dT%H%M%S}.{rest_ns // 1000:06d}Z"
-
-
-def name_of(head: Head, ptp_ns: int) -> str:
-    """A recording's file name: ``pitch-a1_cam1_20261121T100000.123456Z_1f2e3d4c.mp4``; the last is its stream's."""
-    return f"{head.node}_cam{head.camera}_{utc_of(ptp_ns)}_{head.stream[:8]}{SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +49,19 @@ class Bounds:
 
 
 class Shelf:
-    """The files of one camera in one folder: writes the open one, deletes the oldest. Used by one thread.
+    """The files of one camera in one folder: writes the open one, deletes the oldest. Written by one thread at a time.
 
     A full or broken disk ends the file at its last whole fragment; what cannot be written is counted, and the disk is
-    tried again every five seconds, at a key frame. ``say`` hears of each change once.
+    tried again every five seconds, at a key frame. Beyond ``max_bytes`` the files with the smallest numbers go; by age
+    only what is surely old, while the clock can be trusted, and two files at a time. ``say`` hears of each change once.
 
     Raises ResourceError when the folder cannot be made or written.
     """
 
     def __init__(self, folder: Path, bounds: Bounds, say: Say) -> None:
         self.folder, self._bounds, self._say = folder, bounds, say
-        self.counters = {"fragments": 0, "frames": 0, "bytes": 0, "files": 0, "files_deleted": 0, "dropped_disk": 0}
+        names = ("fragments", "frames", "bytes", "files", "files_deleted", "files_aged", "dropped_disk")
+        self.counters = dict.fromkeys(names, 0)
         self.path: Path | None = None
         self.size = 0
         self._fd = -1
@@ -71,7 +70,11 @@ class Shelf:
         self._begin_us = 0
         self._key_at = self._group = 0  # where the last key frame lies, the largest group of pictures
         self._trouble_ns: int | None = None
+        self._turn = threading.Lock()
         self._sync_lock = threading.Lock()
+        aged = bounds.max_age_s != float("inf")
+        self._clock = SteadyClock(min(SETTLE_NS, round(bounds.max_age_s * 1e9))) if aged else None
+        self._doubted = False
         self._closed: list[int] = []  # files that ended and are to be brought to the disk
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -82,6 +85,7 @@ class Shelf:
                 f"{folder} cannot be written: {error.strerror}", hint="make [record] folder writable for the agent"
             ) from error
         self._known = self._look()
+        self._serial = max((label.serial for label, _ in self._known.values()), default=0)
 
     @property
     def trouble(self) -> bool:
@@ -90,36 +94,36 @@ class Shelf:
 
     def begin(self, head: Head, init: bytes) -> None:
         """A new run of the encoder: the next key frame begins a new file."""
-        self.end()
-        self._head, self._init = head, init
+        with self._turn:
+            self._end()
+            self._head, self._init = head, init
 
     def put(self, fragment: Fragment) -> bool:
         """Write one fragment; False when it could not be (and is counted)."""
-        try:
-            if self._wants_new_file(fragment):
-                self._open(fragment)
-            if self._fd >= 0:
-                self._write(fragment.shifted(-self._begin_us).to_bytes())
-                self.counters["fragments"] += 1
-                self.counters["frames"] += len(fragment.marks)
-                return True
-        except OSError as error:
-            self._fail(f"{self.folder}: {error.strerror}")
-        self.counters["dropped_disk"] += len(fragment.marks)
-        return False
-
-    def end(self) -> None:
-        """The open file ends; what is in it is whole. :meth:`sync` brings it to the disk."""
-        if self._fd >= 0 and self.path is not None:
-            self._known[self.path] = self.size
-            with self._sync_lock:
-                self._closed.append(self._fd)
-                self._fd = -1
-        self.path = None
+        with self._turn:
+            self._watch_clock(fragment.marks[-1])
+            try:
+                if self._wants_new_file(fragment):
+                    self._open(fragment)
+                if self._fd >= 0:
+                    self._write(fragment.shifted(-self._begin_us).to_bytes())
+                    self.counters["fragments"] += 1
+                    self.counters["frames"] += len(fragment.marks)
+                    return True
+            except OSError as error:
+                self._fail(f"{self.folder}: {error.strerror}")
+            self.counters["dropped_disk"] += len(fragment.marks)
+            return False
 
     def close(self) -> None:
-        """End the open file and bring it to the disk."""
-        self.end()
+        """End the open file and bring it to the disk; where the disk holds the writer up, it is left as it is."""
+        if not self._turn.acquire(timeout=_CLOSE_S):
+            _LOG.error("%s: the disk is stuck; %s is left as it is", self.folder, self.path)
+            return
+        try:
+            self._end()
+        finally:
+            self._turn.release()
         self.sync()
 
     def sync(self) -> None:
@@ -137,6 +141,18 @@ class Shelf:
 
     # --- files ------------------------------------------------------------------------------------------------------
 
+    def _end(self) -> None:
+        """The open file ends; what is in it is whole. :meth:`sync` brings it to the disk."""
+        if self._fd >= 0 and self.path is not None:
+            self._resize(self.path)
+            with self._sync_lock:
+                self._closed.append(self._fd)
+                self._fd = -1
+        self.path = None
+
+    def _resize(self, path: Path) -> None:
+        self._known[path] = (self._known[path][0], self.size)
+
     def _wants_new_file(self, fragment: Fragment) -> bool:
         if not fragment.key or self._head is None:
             return False
@@ -149,28 +165,32 @@ class Shelf:
 
     def _open(self, fragment: Fragment) -> None:
         assert self._head is not None
-        self.end()
-        self._make_room()
+        self._end()
+        self._make_room(fragment.marks[0])
         head = Head(
             **{name: getattr(self._head, name) for name in Head.__dataclass_fields__ if name != "first_number"},
             first_number=fragment.number,
         )
-        path = self._fresh(self.folder / name_of(head, fragment.marks[0].ptp_ns))
+        path = self._fresh(head, fragment.marks[0])
+        label = label_of(path)
+        assert label is not None
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         self.path, self.size, self._begin_us = path, 0, fragment.moof.media_us
         self._key_at = self._group = 0
-        self._known[path] = 0
+        self._known[path] = (label, 0)
         self.counters["files"] += 1
         self._write(self._init + head.to_bytes())
         if self._trouble_ns is not None:
             self._trouble_ns = None
             self._say("info", "recording_resumed", f"recording goes on in {path}")
 
-    @staticmethod
-    def _fresh(path: Path) -> Path:
-        """The same name with a number where a twin sends again what an earlier life of ours has written."""
-        taken = (path.with_name(f"{path.stem}-{number}{SUFFIX}") for number in range(2, 1000))
-        return next((one for one in (path, *taken) if not one.exists()), path)
+    def _fresh(self, head: Head, mark: Mark) -> Path:
+        """The next number that is free; somebody may have put files here meanwhile."""
+        while True:
+            self._serial += 1
+            path = self.folder / name_of(head, mark, self._serial)
+            if not path.exists():
+                return path
 
     def _write(self, data: bytes) -> None:
         free = os.fstatvfs(self._fd) if self._bounds.min_free_bytes else None
@@ -195,7 +215,7 @@ class Shelf:
                 _LOG.error("%s: %s", self.path, error.strerror)
             os.close(fd)
             if self.path is not None:
-                self._known[self.path] = self.size
+                self._resize(self.path)
                 if self.size == 0:  # not even the head fitted
                     self.path.unlink(missing_ok=True)
                     self._known.pop(self.path)
@@ -205,34 +225,51 @@ class Shelf:
 
     # --- retention --------------------------------------------------------------------------------------------------
 
-    def _look(self) -> dict[Path, int]:
-        """The files that lie here, oldest first by their names' time."""
-        found = [path for path in self.folder.glob(f"*{SUFFIX}") if path.is_file()]
-        return {path: path.stat().st_size for path in sorted(found, key=age_key)}
+    def _look(self) -> dict[Path, tuple[Label, int]]:
+        """The files of ours that lie here, in the order of their recording, with their sizes."""
+        found: dict[Path, tuple[Label, int]] = {}
+        for path in sorted(self.folder.glob(f"*{SUFFIX}"), key=order_key):
+            label = label_of(path)
+            if label is not None and path.is_file():
+                found[path] = (label, path.stat().st_size)
+        return found
 
-    def _make_room(self) -> None:
-        """Delete the oldest until the next file fits in the bound, and whatever is too old."""
+    def _make_room(self, mark: Mark) -> None:
+        """Delete the oldest until the next file fits in the bound; then what is surely too old."""
         next_bytes = min(self._bounds.file_bytes, self._bounds.max_bytes // 4)
-        total = sum(self._known.values())
-        oldest_utc = utc_s() - self._bounds.max_age_s
-        for path in sorted(self._known, key=age_key):
-            too_old = self._bounds.max_age_s != float("inf") and _written(path) < oldest_utc
-            if total + next_bytes <= self._bounds.max_bytes and not too_old:
-                continue
-            path.unlink(missing_ok=True)
-            total -= self._known.pop(path)
-            self.counters["files_deleted"] += 1
-            _LOG.info("deleted %s: beyond record.%s", path, "max_age_h" if too_old else "max_size")
+        total = sum(size for _, size in self._known.values())
+        for path in list(self._known):
+            if total + next_bytes <= self._bounds.max_bytes:
+                break
+            total -= self._known[path][1]
+            self._delete(path, "max_size")
+        for path in list(self._known)[: self._aged(mark)]:
+            self._delete(path, "max_age_h")
+            self.counters["files_aged"] += 1
 
+    def _delete(self, path: Path, key: str) -> None:
+        path.unlink(missing_ok=True)
+        self._known.pop(path)
+        self.counters["files_deleted"] += 1
+        _LOG.info("deleted %s: beyond record.%s", path, key)
 
-def age_key(path: Path) -> tuple[str, str]:
-    """Sorts files by the time in their names, whatever node and camera stand before it."""
-    parts = path.stem.rsplit("_", 2)
-    return (parts[1] if len(parts) == 3 else "", path.name)
+    def _watch_clock(self, mark: Mark) -> None:
+        step_ns = 0 if self._clock is None else self._clock.see(mark, monotonic_ns())
+        if self._clock is not None and step_ns:
+            doubt = self._clock.doubt(monotonic_ns())
+            text = f"the clock stepped by {step_ns / 1e9:+,.0f} s: {doubt}, and nothing goes by age"
+            self._say("warning", "recording_clock_stepped", text)
 
-
-def _written(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    def _aged(self, mark: Mark) -> int:
+        """How many of the oldest files go by age now; where that cannot be told they stay, and it is said once."""
+        if self._clock is None:
+            return 0
+        labels = [label for label, _ in self._known.values()]
+        seem, sure = old_files(labels, mark.ptp_ns, mark.ptp_ns - round(self._bounds.max_age_s * 1e9))
+        doubt = self._clock.doubt(monotonic_ns()) or ("" if sure else "no locked clock told their times")
+        waits = self._clock.locked and sure  # only for the hour to be over
+        if doubt and seem and not waits and not self._doubted:
+            text = f"{seem} files seem older than record.max_age_h and are kept ({doubt}); max_size bounds them"
+            self._say("warning", "recording_age_unsure", text)
+        self._doubted = bool(doubt and seem)
+        return 0 if doubt else min(sure, AGED_AT_ONCE)

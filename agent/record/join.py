@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from agent.record.boxes import box_at
 from agent.record.fragment import Fragment, Head, Mark
 from agent.record.inits import merge, random_access, with_duration
+from agent.record.lanes import NO_KEY_FRAME, Lane, LeftOut, lanes_of, period_ns_of, track_of
 from agent.record.moof import Moof, Sample, durations
-from agent.record.plan import Piece, Track, plan
-from agent.record.read import STATES, Lane, Recording, Source, lanes_of, read_recording, recordings_in
+from agent.record.plan import Piece, plan, slots_of, stranded
+from agent.record.read import STATES, Recording, Source, read_recording, recordings_in
 from agent.record.run import STREAM_BYTES
 from touchline.errors import InputError
 
@@ -27,7 +28,12 @@ _FRAMES_A_FRAGMENT: Final = 240
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What came of a join; all times PTP ns."""
+    """What came of a join; all times PTP ns.
+
+    ``read_frames`` = ``frames`` + ``overlap_frames`` (another node's of the same exposure) + ``copied_frames`` (the
+    same once more, as in a mirror) + ``lost_frames``; ``lost`` says which these are and why. ``empty``: files torn
+    before their first whole fragment.
+    """
 
     out: Path
     head: Head
@@ -39,8 +45,17 @@ class Joined:
     gaps: tuple[dict[str, Any], ...]
     step_max_ns: int
     switch_steps_ms: tuple[float, ...]
+    read_frames: int
     overlap_frames: int
+    copied_frames: int
+    lost: tuple[dict[str, Any], ...]
     sources: tuple[dict[str, Any], ...]
+    empty: tuple[Path, ...]
+
+    @property
+    def lost_frames(self) -> int:
+        """Pictures that were recorded and that neither the file nor another picture in it shows."""
+        return sum(one["frames"] for one in self.lost)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -57,8 +72,13 @@ class Joined:
             "switch_steps_ms": list(self.switch_steps_ms),
             "pieces": list(self.pieces),
             "gaps": list(self.gaps),
+            "read_frames": self.read_frames,
             "overlap_frames": self.overlap_frames,
+            "copied_frames": self.copied_frames,
+            "lost_frames": self.lost_frames,
+            "lost": list(self.lost),
             "sources": list(self.sources),
+            "empty_files": [str(path) for path in self.empty],
         }
 
 
@@ -67,29 +87,27 @@ def join(paths: Iterable[Path], out: Path, camera: int | None = None) -> Joined:
 
     Raises InputError when there is nothing to join, several cameras and none named, or pictures that do not fit.
     """
-    recordings = _of_one_camera(_read_all(paths), camera)
+    everything, empty = _read_all(paths)
+    recordings = _of_one_camera(everything, camera)
     lanes = lanes_of(recordings)
-    period_ns = _period_ns(lanes, recordings[0].head.rate_hz)
-    tracks = [_track(lane) for lane in lanes]
-    pieces = plan(tracks, period_ns)
+    period_ns = period_ns_of(lanes, recordings[0].head.rate_hz)
+    tracks = [track_of(lane) for lane in lanes]
+    slots = slots_of(tracks, period_ns)
+    pieces = plan(tracks, slots)
     if not pieces:
         raise InputError("none of the recordings holds a key frame", hint="give more of them")
     init, before = merge([recording.init for recording in recordings])
     chosen = np.concatenate([lanes[piece.track].frames[piece.first : piece.last + 1] for piece in pieces])
     told = [_tell(piece, lanes, recordings) for piece in pieces]
-    first = recordings[int(chosen["file"][0])].head
-    head = replace(
-        first,
-        node="+".join(lane.node for lane in lanes),
-        stream=os.urandom(STREAM_BYTES).hex(),
-        first_number=0,
-        pieces=tuple(told),
-    )
+    head = _head_of(recordings[int(chosen["file"][0])].head, lanes, told)
     times = chosen["ptp_ns"].astype(np.int64)
     total_us = int(times[-1] - times[0] + period_ns) // 1000
     starts = np.cumsum([0, *(piece.last - piece.first + 1 for piece in pieces)])[:-1]
     _write(out, with_duration(init, total_us) + head.to_bytes(), recordings, _Cuts(chosen, starts, before, period_ns))
     steps = np.diff(times)
+    lost = [*_lost_of(lanes, recordings, stranded(tracks, slots, pieces))]
+    read = sum(len(recording.frames) for recording in recordings)
+    copied = sum(lane.copies for lane in lanes)
     switches = [int(at) for at, piece, before in _changes(starts, pieces) if piece.track != before.track]
     return Joined(
         out=out,
@@ -102,20 +120,37 @@ def join(paths: Iterable[Path], out: Path, camera: int | None = None) -> Joined:
         gaps=tuple(_gaps(times, steps, period_ns)),
         step_max_ns=int(steps.max(initial=0)),
         switch_steps_ms=tuple(round(float(steps[at - 1]) / 1e6, 6) for at in switches),
-        overlap_frames=sum(len(lane.frames) for lane in lanes) - len(chosen),
+        read_frames=read,
+        overlap_frames=read - copied - len(chosen) - sum(one["frames"] for one in lost),
+        copied_frames=copied,
+        lost=tuple(lost),
         sources=tuple(_source(recording) for recording in recordings),
+        empty=tuple(empty),
     )
 
 
-def _read_all(paths: Iterable[Path]) -> list[Recording]:
+def _head_of(first: Head, lanes: Sequence[Lane], told: Sequence[dict[str, Any]]) -> Head:
+    return replace(
+        first,
+        node="+".join(lane.node for lane in lanes),
+        stream=os.urandom(STREAM_BYTES).hex(),
+        first_number=0,
+        pieces=tuple(told),
+    )
+
+
+def _read_all(paths: Iterable[Path]) -> tuple[list[Recording], list[Path]]:
     found: list[Recording] = []
+    empty: list[Path] = []
     for path in recordings_in(paths):
         recording = read_recording(path, len(found))
-        if recording is not None:
+        if recording is None:
+            empty.append(path)
+        else:
             found.append(recording)
     if not found:
         raise InputError("no recording holds a whole fragment", hint="give files that touchline recorded")
-    return found
+    return found, empty
 
 
 def _of_one_camera(recordings: list[Recording], camera: int | None) -> list[Recording]:
@@ -140,17 +175,6 @@ def _of_one_camera(recordings: list[Recording], camera: int | None) -> list[Reco
     return own
 
 
-def _period_ns(lanes: Sequence[Lane], rate_hz: float) -> int:
-    steps = np.concatenate([np.diff(lane.frames["ptp_ns"].astype(np.int64)) for lane in lanes])
-    return int(np.median(steps)) if len(steps) else round(1e9 / rate_hz)
-
-
-def _track(lane: Lane) -> Track:
-    frames = lane.frames
-    rank = np.where(frames["active"], frames["epoch"].astype(object) + 1, 0)
-    return Track(frames["ptp_ns"].tolist(), frames["key"].tolist(), lane.follows.tolist(), rank.tolist())
-
-
 def _tell(piece: Piece, lanes: Sequence[Lane], recordings: Sequence[Recording]) -> dict[str, Any]:
     lane = lanes[piece.track]
     frames = lane.frames[piece.first : piece.last + 1]
@@ -165,6 +189,26 @@ def _tell(piece: Piece, lanes: Sequence[Lane], recordings: Sequence[Recording]) 
         "files": [path.name for path in files],
         "mirrored": any("mirror" in path.parts[-3:-1] for path in files),
     }
+
+
+def _lost_of(
+    lanes: Sequence[Lane], recordings: Sequence[Recording], undecodable: Sequence[Sequence[int]]
+) -> Iterator[dict[str, Any]]:
+    """What was recorded and is not shown, each stretch with its reason."""
+    for lane, indexes in zip(lanes, undecodable, strict=True):
+        places = np.array(indexes, np.int64)
+        groups = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+        left_out = [*lane.left_out, *(LeftOut(NO_KEY_FRAME, lane.frames[group]) for group in groups if len(group))]
+        for one in left_out:
+            files = dict.fromkeys(one.frames["file"].tolist())
+            yield {
+                "node": lane.node,
+                "reason": one.reason,
+                "frames": len(one.frames),
+                "from_ptp_ns": int(one.frames["ptp_ns"][0]),
+                "to_ptp_ns": int(one.frames["ptp_ns"][-1]),
+                "files": [str(recordings[int(number)].path) for number in files],
+            }
 
 
 def _changes(starts: NDArray[np.int64], pieces: Sequence[Piece]) -> Iterator[tuple[int, Piece, Piece]]:

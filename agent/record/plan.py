@@ -53,9 +53,8 @@ def slots_of(tracks: Sequence[Track], period_ns: int) -> list[list[int]]:
     return slots
 
 
-def plan(tracks: Sequence[Track], period_ns: int) -> list[Piece]:
+def plan(tracks: Sequence[Track], slots: Sequence[Sequence[int]]) -> list[Piece]:
     """The pieces of the match in their order; every one begins with a key frame or goes on from the one before it."""
-    slots = slots_of(tracks, period_ns)
     way = _cheapest(tracks, slots)
     pieces: list[Piece] = []
     for slot, track in zip(slots, way, strict=True):
@@ -68,6 +67,20 @@ def plan(tracks: Sequence[Track], period_ns: int) -> list[Piece]:
         else:
             pieces.append(Piece(track, index, index))
     return pieces
+
+
+def stranded(tracks: Sequence[Track], slots: Sequence[Sequence[int]], pieces: Sequence[Piece]) -> list[list[int]]:
+    """For each track its pictures of exposures that no piece holds: nobody can decode one of them."""
+    taken = [bytearray(len(track.ptp_ns)) for track in tracks]
+    for piece in pieces:
+        taken[piece.track][piece.first : piece.last + 1] = b"\1" * (piece.last + 1 - piece.first)
+    found: list[list[int]] = [[] for _ in tracks]
+    for slot in slots:
+        there = [(track, index) for track, index in enumerate(slot) if index >= 0]
+        if not any(taken[track][index] for track, index in there):
+            for track, index in there:
+                found[track].append(index)
+    return found
 
 
 def _cheapest(tracks: Sequence[Track], slots: Sequence[Sequence[int]]) -> list[int]:

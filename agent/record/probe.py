@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from agent.camera.port import frame_bytes
 from agent.record.boxes import BoxError
-from agent.record.command import Coding, Picture, arguments, candidates, check_picture
+from agent.record.command import SOFTWARE, Coding, Picture, arguments, candidates, check_picture
 from agent.record.ebml import frame_head, stream_head
 from agent.record.stream import FragmentStream, Raw
 from touchline.errors import ResourceError
@@ -20,6 +21,7 @@ PROBE_TIMEOUT_S: Final = 20.0
 _MORE_THAN_GOP: Final = 2
 _MOST_FRAMES: Final = 32
 _LAST_WORDS: Final = 300
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,29 @@ class Found:
     argv: tuple[str, ...]
     passed_over: tuple[str, ...] = ()
 
+    @property
+    def severity(self) -> Literal["info", "warning"]:
+        """How bad it is that others were passed over: a CPU that encodes has less left for the rest."""
+        return "warning" if self.encoder in SOFTWARE else "info"
+
+    @property
+    def complaint(self) -> str:
+        """What is to be said of it once, empty when the first choice works: which were passed over, and why."""
+        if not self.passed_over:
+            return ""
+        what = f"{self.encoder}, on the CPU," if self.encoder in SOFTWARE else self.encoder
+        return f"{what} encodes; {len(self.passed_over)} passed over: {'; '.join(self.passed_over)}"
+
 
 def find_encoder(program: str, coding: Coding, picture: Picture) -> Found:
+    """As :func:`look_for_encoder`, and the log says what was passed over."""
+    found = look_for_encoder(program, coding, picture)
+    if found.complaint:
+        _LOG.log(logging.WARNING if found.severity == "warning" else logging.INFO, "%s", found.complaint)
+    return found
+
+
+def look_for_encoder(program: str, coding: Coding, picture: Picture) -> Found:
     """The first encoder that works. Raises ResourceError saying for each why not, ConfigError for a wrong name."""
     check_picture(picture)
     program = program or need("ffmpeg", PACKAGE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.record.boxes import BoxError, box_at
-from agent.record.files import SUFFIX
 from agent.record.fragment import MARKS_UUID, Fragment, Head, read_fragment, read_head
+from agent.record.retention import SUFFIX
 from touchline.errors import InputError
 from touchline.timeline import ClockState
 
@@ -175,52 +175,3 @@ def _rows(fragment: Fragment, end: int, file: int) -> list[tuple[int | bool, ...
         )
         at += sample.size
     return rows
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """All pictures of one node in the order of their exposures.
-
-    ``follows``: a picture can be decoded right after the one before it in the lane; ``dropped``: pictures whose time
-    did not rise (the clock was set back).
-    """
-
-    node: str
-    frames: NDArray[np.void]
-    follows: NDArray[np.bool_]
-    dropped: int
-
-
-def lanes_of(recordings: Sequence[Recording]) -> list[Lane]:
-    """Put the files of each node together; what several of them hold (a mirror and its original) is taken once."""
-    lanes = []
-    for node in dict.fromkeys(recording.head.node for recording in recordings):
-        own = [recording for recording in recordings if recording.head.node == node]
-        lanes.append(_lane(node, own))
-    return lanes
-
-
-def _lane(node: str, recordings: Sequence[Recording]) -> Lane:
-    streams = list(dict.fromkeys(recording.head.stream for recording in recordings))
-    parts, links = [], []
-    for stream in streams:
-        rows = np.concatenate([one.frames for one in recordings if one.head.stream == stream])
-        order = np.lexsort((rows["file"], rows["place"], rows["number"]))
-        rows = rows[order]
-        twice = np.zeros(len(rows), bool)
-        twice[1:] = (np.diff(rows["number"]) == 0) & (np.diff(rows["place"]) == 0)
-        rows = rows[~twice]
-        step = np.diff(rows["number"].astype(np.int64))
-        follows = np.zeros(len(rows), bool)
-        follows[1:] = ((step == 0) & (np.diff(rows["place"].astype(np.int64)) == 1)) | (
-            (step == 1) & (rows["place"][1:] == 0)
-        )
-        parts.append(rows)
-        links.append(follows)
-    order = np.argsort([int(rows["ptp_ns"][0]) for rows in parts], kind="stable")
-    frames, follows = np.concatenate([parts[i] for i in order]), np.concatenate([links[i] for i in order])
-    times = frames["ptp_ns"].astype(np.int64)
-    rises = np.ones(len(frames), bool)
-    rises[1:] = times[1:] > np.maximum.accumulate(times)[:-1]
-    follows[1:] &= rises[:-1]
-    return Lane(node, frames[rises], follows[rises], int((~rises).sum()))

@@ -209,6 +209,9 @@ class Recorder:
 
     def _feed(self, run: Run) -> None:
         """Give the encoder the next frame, or pass it over when that is too far behind."""
+        takeover = self.takeover
+        if takeover is not None and takeover.first_ptp_ns is None:
+            takeover.tail_ptp_ns = self._pass_over_mirrored() or None  # more of it may have come meanwhile
         frame, self._held = self._held or self._next(_WAIT_S), None
         if frame is None:
             return
@@ -222,8 +225,8 @@ class Recorder:
             return
         run.offer(frame)
         self.counts.offered += 1
-        if self.takeover is not None and self.takeover.first_ptp_ns is None:
-            self.takeover.first_ptp_ns = frame.stamp.ptp_ns
+        if takeover is not None and takeover.first_ptp_ns is None:
+            takeover.first_ptp_ns = frame.stamp.ptp_ns
         run.encoder.pump(_WAIT_S)
         self._after_push(run)
         if monotonic_ns() - run.started_ns > HEALTHY_NS:
@@ -250,6 +253,11 @@ class Recorder:
             took_ms = run.encoder.stop()
             run.parked = True
             self._say("info", "encoder_stopped", f"the standby's encoder is {primed} and stopped ({took_ms:.1f} ms)")
+        self._pass_over_mirrored()
+        select.select([] if self._wake_fd is None else [self._wake_fd], [], [], _HOLD_S)
+
+    def _pass_over_mirrored(self) -> int:
+        """Keep the frame after the mirrored tail's last at hand; returns that last one's exposure, 0: there is none."""
         tail = None if self.mirror is None else self.mirror.tail
         covered_ns = 0 if tail is None else tail.ptp_ns + self._half_ns
         frame = self._held
@@ -262,7 +270,7 @@ class Recorder:
             self.counts.standby += 1
             frame = None
         self._held = frame
-        select.select([] if self._wake_fd is None else [self._wake_fd], [], [], _HOLD_S)
+        return 0 if tail is None else tail.ptp_ns
 
     # --- what it says of itself ---------------------------------------------------------------------------------------
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from agent.camera.port import frame_bytes
@@ -20,11 +21,16 @@ from agent.ring import RingFrame
 from touchline.timeline import monotonic_ns
 
 STREAM_BYTES: Final = 16
+ABANDON_S: Final = 2.0  # then an abandoned run's output is given up
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to record and how. ``stopped``: the standby's encoder is primed and stopped; ``outs``: where it goes."""
+    """What to record and how. ``stopped``: the standby's encoder is primed and stopped; ``outs``: where it goes.
+
+    ``turn``: whose turn it is to write to ``outs``, one run after the other. Locked though no run is fed: the disk
+    holds the last one up.
+    """
 
     head: Head
     picture: Picture
@@ -32,6 +38,7 @@ class Plan:
     found: Found
     stopped: bool
     outs: tuple[Out, ...]
+    turn: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
 
 class Run:
@@ -49,7 +56,7 @@ class Run:
         self.encoder = Encoder(plan.found.argv, start)
         self._lineup = Lineup()
         self.head = replace(plan.head, stream=os.urandom(STREAM_BYTES).hex())
-        self.sink = Sink(self.encoder.output, self.head, self._lineup, plan.outs, role)
+        self.sink = Sink(self.encoder.output, self.head, self._lineup, plan.outs, role, turn=plan.turn)
         self._primes = [round(index * 1e6 / picture.rate_hz) for index in range(coding.gop)] if primed else []
         self._media = MediaTime(round(coding.gop * 1e6 / picture.rate_hz) if primed else 0)
         self._black = memoryview(bytes(self._frame_bytes)) if primed else memoryview(b"")
@@ -90,7 +97,7 @@ class Run:
     def abandon(self) -> tuple[int, str]:
         """End it by force, or take note that it has ended; the same two."""
         code = self.encoder.kill()
-        return code, self._judge(code, 2.0)
+        return code, self._judge(code, ABANDON_S)
 
     def _judge(self, code: int, timeout_s: float) -> str:
         read = self.sink.join(timeout_s)
@@ -99,9 +106,9 @@ class Run:
         wrong += [self.sink.trouble] if self.sink.trouble else []
         wrong += [words] if words and wrong else []
         if not read:
+            self.sink.disown()
             wrong.append("its output was not written in time: the disk is stuck")
-        else:
-            self.encoder.close()
+        self.encoder.close()
         missing = self.fed - self.sink.frames
         if missing:
             wrong.append(f"{missing} frames were lost in it")

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,11 @@ class Finding:
     code: str
     text: str
     fix: str
+
+
+def primary_of(configured: str) -> Path:
+    """The first copy: ``[record] ffmpeg``, or the one in PATH, or where it usually is when it is gone."""
+    return Path(configured or shutil.which("ffmpeg") or "/usr/bin/ffmpeg")
 
 
 def digest_file(spare: Path) -> Path:
@@ -71,6 +77,9 @@ def judge(primary: Path, spare: Path) -> list[Finding]:
         findings.append(_missing("primary", primary))
     if not _runnable_by_somebody(spare):
         findings.append(_missing("spare", spare))
+        return findings
+    if spare.is_symlink():  # owner, mode and attribute would be another file's
+        findings.append(Finding("error", "spare_link", f"{spare} is a link", "remove it, then make the spare anew"))
         return findings
     status = spare.stat()
     if status.st_uid != 0:

@@ -34,6 +34,20 @@ def test_a_good_node_is_good_up_to_the_brokers_welcome(rack: Rack, tmp_path: Pat
     assert NAME in str(findings["broker"]["detail"])
 
 
+def test_a_recording_node_is_told_of_each_part_of_it(rack: Rack, tmp_path: Path):
+    node = Node(tmp_path / "node", rack.broker.port, rack.ca.client(NAME))
+    node.text += '[record]\nfolder = "recordings"\nmax_size = "8MiB"\nmin_free = "1MiB"\n'
+    code, findings = check(node)
+    assert code == 0
+    assert str(findings["record program"]["detail"]).endswith("ffmpeg")
+    assert "passed over: h264_nvmpi" in str(findings["camera 1: encoder"]["detail"])
+    assert "8.39 MB of" in str(findings["record folder"]["detail"])
+    node.edit("8MiB", "60000GiB")
+    code, findings = check(node)
+    assert code == 5 and "lower record.max_size by" in str(findings["record folder"]["fix"])
+    assert not (node.folder / "recordings").exists(), "it changes nothing"
+
+
 def test_an_expired_certificate_ends_with_6(rack: Rack, tmp_path: Path):
     node = Node(tmp_path / "node", rack.broker.port, rack.ca.client(NAME, valid_days=-1))
     code, findings = check(node)

@@ -8,9 +8,16 @@ from pydantic import Field, field_validator, model_validator
 
 from touchline.config.failover import split_address
 from touchline.config.loader import ConfigPath, Section
+from touchline.errors import ConfigError
 from touchline.units import parse_bytes
 
 MIRROR_LEAST_BYTES = 2 << 20  # FOV-2: the last 2 MB of the open file are with the twin
+
+
+def port_of(address: str, index: int) -> str:
+    """Where the mirror of the camera at ``index`` is, when the first camera's is at ``host:port``: one port on each."""
+    host, port = split_address(address)
+    return f"[{host}]:{port + index}" if ":" in host else f"{host}:{port + index}"
 
 
 class RecordSection(Section):
@@ -35,7 +42,12 @@ class RecordSection(Section):
     fragment: int = Field(default=1, ge=1, le=60, description="frames a fragment; what a kill may cost")
     file_minutes: float = Field(default=10.0, ge=0.05, le=240.0, description="then a new file, at a key frame")
     max_size: str | int = Field(default="64GiB", description="of all recordings; the oldest files are deleted beyond")
-    max_age_h: float = Field(default=168.0, ge=0.1, le=8760.0, description="older files are deleted")
+    max_age_h: float = Field(
+        default=168.0,
+        ge=0.1,
+        le=8760.0,
+        description="older files are deleted, once the clock was locked and without a step for an hour; 4 always stay",
+    )
     min_free: str | int = Field(default="1GiB", description="disk space left to others: recording stops, loudly")
     sync_s: float = Field(default=1.0, ge=0.1, le=60.0, description="a power cut costs at most this much")
     standby_encoder: Literal["running", "stopped"] = Field(
@@ -101,6 +113,16 @@ class RecordSection(Section):
     def mirror_max_bytes(self) -> int:
         """Bound of the twin's mirrored recordings, bytes."""
         return parse_bytes(self.mirror_max)
+
+    def mirror_share(self, cameras: int) -> int:
+        """What the mirror of one of so many cameras may hold, bytes. Raises ConfigError when that is too little."""
+        share = self.mirror_max_bytes // cameras
+        if share < 4 * MIRROR_LEAST_BYTES:
+            raise ConfigError(
+                f"record.mirror_max leaves {share >> 20} MiB a camera",
+                hint=f"give {4 * MIRROR_LEAST_BYTES >> 20}MiB for each of the {cameras} cameras (FOV-2)",
+            )
+        return share
 
     @property
     def mirror_backlog_bytes(self) -> int:

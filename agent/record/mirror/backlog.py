@@ -45,8 +45,9 @@ class Backlog:
         return self._inits[stream]
 
     def put(self, stream: str, number: int, key: bool, ptp_ns: int, data: bytes) -> None:
-        """The next fragment. One without its key frame before it is not kept: nobody could decode it."""
+        """The next fragment. One without its key frame before it is not kept, but counted: nobody could decode it."""
         if not key and not self._items:
+            self._serial += 1
             return
         self._items.append(Item(self._serial, stream, number, key, ptp_ns, data))
         self._serial += 1

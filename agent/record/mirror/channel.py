@@ -14,6 +14,7 @@ from touchline.errors import LinkError
 from touchline.timeline import monotonic_ns
 
 SILENCE_NS: Final = 3_000_000_000  # a peer that says nothing for so long is gone
+HANDSHAKE_NS: Final = 2_000_000_000  # of TLS, from its first packet to its last, however busy the other end is
 _READ_BYTES: Final = 1 << 16
 _TURNS: Final = 64  # reads or writes of one pump: others want their turn too
 _WANT: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -37,7 +38,7 @@ class Channel:
         self.queued = 0
         self.ready = False
         self.wants_write = not server_side
-        self.heard_ns = monotonic_ns()
+        self.born_ns = self.heard_ns = monotonic_ns()
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -58,7 +59,7 @@ class Channel:
         """Do what can be done now; what has arrived."""
         try:
             if not self.ready and not self._shake():
-                return self._unless_silent()
+                return self._unless_late()
             found = self._receive()
             self._transmit()
         except (OSError, WireError) as error:
@@ -79,6 +80,11 @@ class Channel:
         """Close without ceremony."""
         with contextlib.suppress(OSError):
             self._link.close()
+
+    def _unless_late(self) -> list[Message]:
+        if monotonic_ns() - self.born_ns > HANDSHAKE_NS:
+            raise LinkError(f"the TLS handshake took more than {HANDSHAKE_NS / 1e9:g} s")
+        return []
 
     def _unless_silent(self) -> list[Message]:
         if monotonic_ns() - self.heard_ns > SILENCE_NS:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import select
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -14,16 +16,19 @@ from agent.record.boxes import BoxError, box_at
 from agent.record.files import Shelf
 from agent.record.fragment import Head, read_fragment, read_head
 from agent.record.mirror.channel import Channel
+from agent.record.mirror.door import PATIENCE_NS, who_leaves
 from agent.record.mirror.tls import Identity
 from agent.record.mirror.wire import Have, Kind, Message, WireError, read_hello
 from touchline.config.failover import split_address
-from touchline.errors import ResourceError, TouchlineError
+from touchline.errors import LinkError, ResourceError, TouchlineError
 from touchline.timeline import monotonic_ns
 
 _FREEBIND: Final = {socket.AF_INET: 15, socket.AF_INET6: 78}  # linux/in.h, in6.h
-_GUESTS: Final = 4  # connections at once; only the twin's newest is heard
+_BACKLOG: Final = 64  # connections that the kernel holds until we look
+_LOG_EVERY_NS: Final = 10_000_000_000  # refusals: anybody can cause them
 _TELL_NS: Final = 500_000_000
 _WAIT_S: Final = 0.1
+_STREAM: Final = re.compile(r"[0-9a-f]{32}")
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -38,8 +43,18 @@ class Tail:
     epoch: int
 
 
+@dataclass(slots=True)
+class _Guest:
+    """A connection that has not said HELLO yet."""
+
+    channel: Channel
+    address: str
+
+
 class MirrorReceiver:
     """Listens at ``listen``; what comes goes onto ``shelf``, which is the thread's own from then on.
+
+    Only the twin's newest connection is heard. ``refused`` counts the others: strangers, and whoever says nothing.
 
     Raises ResourceError when the address cannot be had.
     """
@@ -55,7 +70,7 @@ class MirrorReceiver:
             with suppress(OSError):  # without it an address that is not up yet is refused below
                 self._listener.setsockopt(level, _FREEBIND[family], 1)
             self._listener.bind((host, port))
-            self._listener.listen(_GUESTS)
+            self._listener.listen(_BACKLOG)
         except OSError as error:
             self._listener.close()
             raise ResourceError(
@@ -64,7 +79,7 @@ class MirrorReceiver:
             ) from error
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
-        self._guests: list[Channel] = []
+        self._guests: list[_Guest] = []
         self._twin: Channel | None = None
         self._head: Head | None = None
         self._init = b""
@@ -74,6 +89,7 @@ class MirrorReceiver:
         self.tail: Tail | None = None
         self.connected = False
         self.refused = 0
+        self._quiet_until_ns = self._refused_quietly = 0
         self._thread = threading.Thread(target=self._run, name="mirror-receiver", daemon=True)
         self._thread.start()
 
@@ -82,15 +98,18 @@ class MirrorReceiver:
         self._closing = True
         self._thread.join(2.0)
         self._listener.close()
-        for channel in (*self._guests, *([self._twin] if self._twin else [])):
+        for channel in self._channels():
             channel.close()
         self._shelf.close()
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
+    def _channels(self) -> list[Channel]:
+        return [*(guest.channel for guest in self._guests), *([self._twin] if self._twin else [])]
+
     def _run(self) -> None:
         while not self._closing:
-            channels = [*self._guests, *([self._twin] if self._twin else [])]
+            channels = self._channels()
             wait_s = 0.0 if any(one.pending for one in channels) else _WAIT_S
             reading = [self._listener.fileno(), *(one.fileno() for one in channels)]
             readable, _, _ = select.select(reading, [one.fileno() for one in channels if one.wants_write], [], wait_s)
@@ -103,46 +122,60 @@ class MirrorReceiver:
 
     def _welcome(self) -> None:
         try:
-            link, _ = self._listener.accept()
+            link, (address, *_) = self._listener.accept()
         except OSError:
             return
-        if len(self._guests) >= _GUESTS:
-            link.close()
-            return
+        leaves = who_leaves([guest.address for guest in self._guests], address)
+        if leaves is not None:
+            self._refuse(self._guests[leaves], LinkError("others came before it said HELLO"))
         try:
-            self._guests.append(Channel(link, self._identity, server_side=True))
+            self._guests.append(_Guest(Channel(link, self._identity, server_side=True), address))
         except TouchlineError as error:  # files of the certificate that cannot be read are no end of the mirror
             link.close()
-            self._refuse(error)
+            self._count_refusal(address, error)
 
-    def _refuse(self, why: Exception) -> None:
+    def _refuse(self, guest: _Guest, why: Exception) -> None:
+        self._guests.remove(guest)
+        guest.channel.close()
+        if guest.channel.ready and isinstance(why, LinkError):  # the twin's certificate: somebody there only looked
+            _LOG.info("mirror: %s went without HELLO: %s", guest.address, why)
+        else:
+            self._count_refusal(guest.address, why)
+
+    def _count_refusal(self, address: str, why: Exception) -> None:
         self.refused += 1
-        _LOG.warning("mirror: a connection is refused: %s", why)
+        now_ns = monotonic_ns()
+        if now_ns < self._quiet_until_ns:
+            self._refused_quietly += 1
+            return
+        more = f" (and {self._refused_quietly} before)" if self._refused_quietly else ""
+        _LOG.warning("mirror: a connection from %s is refused: %s%s", address, why, more)
+        self._quiet_until_ns, self._refused_quietly = now_ns + _LOG_EVERY_NS, 0
 
-    def _listen_to_guest(self, guest: Channel) -> None:
+    def _listen_to_guest(self, guest: _Guest) -> None:
         """Until it has said HELLO; then it is the twin, and the connection before it is closed."""
+        channel = guest.channel
         try:
-            messages = guest.pump()
+            messages = channel.pump()
             if not messages:
+                if monotonic_ns() - channel.born_ns > PATIENCE_NS:
+                    raise LinkError(f"no HELLO within {PATIENCE_NS / 1e9:g} s")
                 return
             node, camera = read_hello(messages[0])
             if (node, camera) != (self._identity.twin, self._camera):
                 raise WireError(f"{node}'s camera {camera} instead of {self._identity.twin}'s {self._camera}")
         except (TouchlineError, WireError) as error:
-            self._guests.remove(guest)
-            guest.close()
-            self._refuse(error)
+            self._refuse(guest, error)
             return
         self._guests.remove(guest)
         if self._twin is not None:
             self._twin.close()
-        self._twin, self.connected = guest, True
-        self._take(messages[1:])
-        self._tell()
+        self._twin, self.connected, self._told_ns = channel, True, 0  # it is told at once what we have
+        self._listen_to_twin(channel, messages[1:])
 
-    def _listen_to_twin(self, twin: Channel) -> None:
+    def _listen_to_twin(self, twin: Channel, first: Sequence[Message] = ()) -> None:
         try:
-            messages = twin.pump()
+            messages = [*first, *twin.pump()]
             self._take(messages)
             if messages or monotonic_ns() - self._told_ns > _TELL_NS:
                 self._tell()
@@ -160,7 +193,7 @@ class MirrorReceiver:
             stream, ptp_ns = (Have().stream, 0) if head is None else (head.stream, tail.ptp_ns if tail else 0)
             self._twin.send(Have(stream, self._next, ptp_ns, stored).message())
 
-    def _take(self, messages: list[Message]) -> None:
+    def _take(self, messages: Sequence[Message]) -> None:
         for message in messages:
             if message.kind is Kind.INIT:
                 self._take_init(message.body)
@@ -176,6 +209,8 @@ class MirrorReceiver:
             raise WireError("INIT without a head")
         if (head.node, head.camera) != (self._identity.twin, self._camera):
             raise WireError(f"INIT of {head.node}'s camera {head.camera}")
+        if not _STREAM.fullmatch(head.stream):
+            raise WireError("INIT of a stream whose name is none")  # it becomes part of a file's name
         if self._head is not None and head.stream == self._head.stream:
             return  # it came back and goes on
         self._head, self._init, self._next = head, body[box.end :], 0

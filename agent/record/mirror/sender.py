@@ -27,6 +27,7 @@ _LONGEST_PAUSE_S: Final = 2.0
 _PING_NS: Final = 500_000_000
 _QUEUED_BYTES: Final = 1 << 20  # in the connection's queue; the rest stays in the backlog
 _ASKED: Final = 4096  # send times remembered to measure the way to the twin's disk
+_STREAMS: Final = 64  # runs of the encoder whose order is remembered
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -44,7 +45,8 @@ class SentBooks:
 
 
 class MirrorSender:
-    """:meth:`begin` and :meth:`put` may be called from one other thread and never wait; :meth:`close` ends it.
+    """:meth:`begin` and :meth:`put` are called from one other thread and never wait for disk or network; the backlog
+    takes what the connection does not. :meth:`close` ends it.
 
     ``to_twin_ms``: times from :meth:`put` to the twin's word that the fragment is in its file, to be emptied by whoever
     measures.
@@ -56,10 +58,13 @@ class MirrorSender:
         self._lock = threading.Lock()
         self._backlog = Backlog(max_bytes)
         self._stream = ""
+        self._begun = 0
+        self._order: dict[str, int] = {}  # the streams of this life, the first 1
         self._put_ns: deque[tuple[str, int, int]] = deque(maxlen=_ASKED)
         self._next = 0  # serial of the item to send next
         self._never_sent = 0  # serial of the first that no connection has had
         self._said = ""  # the stream that the twin has the start of
+        self._pause_s = _FIRST_PAUSE_S
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._closing = threading.Event()
         self.books = SentBooks()
@@ -71,6 +76,9 @@ class MirrorSender:
         """A new run of the encoder."""
         with self._lock:
             self._stream = head.stream
+            self._begun += 1
+            self._order[head.stream] = self._begun
+            self._order = dict(list(self._order.items())[-_STREAMS:])
             self._backlog.begin(head.stream, head.to_bytes() + init)
 
     def put(self, fragment: Fragment) -> None:
@@ -79,11 +87,15 @@ class MirrorSender:
         with self._lock:
             self._backlog.put(self._stream, fragment.number, fragment.key, fragment.marks[-1].ptp_ns, data)
             self._put_ns.append((self._stream, fragment.number, monotonic_ns()))
+            self._rouse()
+
+    def _rouse(self) -> None:
         with suppress(BlockingIOError):
-            os.eventfd_write(self._wake, 1)
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def close(self, flush_s: float = 0.0) -> None:
-        """End the thread, after the twin has all of it or ``flush_s`` passed."""
+        """End the thread, after the twin has all of it or ``flush_s`` passed; at once where the twin is away."""
         if self._closing.is_set():
             return
         deadline_ns = monotonic_ns() + int(flush_s * 1e9)
@@ -91,10 +103,14 @@ class MirrorSender:
         while self.books.connected and not self._all_there() and monotonic_ns() < deadline_ns:
             pause.wait(0.005)
         self._closing.set()
-        os.eventfd_write(self._wake, 1)
+        self._rouse()
         self._thread.join(_CONNECT_S + 1.0)
-        if not self._thread.is_alive():
-            os.close(self._wake)
+        with self._lock:
+            if self._put_ns:
+                _LOG.warning("mirror: the twin has not said that it holds our last %d fragments", len(self._put_ns))
+            if not self._thread.is_alive():
+                os.close(self._wake)
+                self._wake = -1
 
     def _all_there(self) -> bool:
         with self._lock:
@@ -104,12 +120,11 @@ class MirrorSender:
     # --- the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
         while not self._closing.is_set():
             channel: Channel | None = None
             try:
                 channel = self._dial()
-                pause_s = self._serve(channel, pause_s)
+                self._serve(channel)
             except (OSError, TouchlineError, WireError) as error:
                 if str(error) != self.books.trouble:
                     self.books.trouble = str(error)
@@ -118,14 +133,14 @@ class MirrorSender:
                 self.books.connected = False
                 if channel is not None:
                     channel.close()
-            self._closing.wait(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            self._closing.wait(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
     def _dial(self) -> Channel:
         return Channel(socket.create_connection(self._address, _CONNECT_S), self._identity, server_side=False)
 
-    def _serve(self, channel: Channel, pause_s: float) -> float:
-        """One connection, until it ends with LinkError; returns the next pause when we end it ourselves."""
+    def _serve(self, channel: Channel) -> None:
+        """One connection, until we close or it ends with LinkError; the twin's answer lets the pauses begin anew."""
         channel.send(hello(self._node, self._camera))
         pinged_ns = monotonic_ns()
         self._said, greeted = "", False
@@ -140,29 +155,36 @@ class MirrorSender:
                 greeted = True
             if greeted:
                 if not self.books.connected:
-                    self.books.connected, self.books.trouble, pause_s = True, "", _FIRST_PAUSE_S
+                    self.books.connected, self.books.trouble, self._pause_s = True, "", _FIRST_PAUSE_S
                     self.books.connects += 1
                 self._fill(channel)
             if monotonic_ns() - pinged_ns > _PING_NS:
                 channel.send(Message(Kind.PING))
                 pinged_ns = monotonic_ns()
             channel.flush()
-        return pause_s
 
     def _hear(self, have: Have, *, first: bool) -> None:
+        """The twin's word. Its first one says where to go on, and may name any stream, an earlier life's or none.
+
+        A later word of an older stream than it named before is ignored. What was put before the stream that it names is
+        written, or never will be, and is waited for no longer; only what it says that it holds is measured.
+        """
         now_ns = monotonic_ns()
         with self._lock:
+            age = self._order.get(have.stream, 0)
             if first:
                 self._next = self._backlog.after(have)
+            elif age < self._order.get(self.books.have.stream, 0):
+                return
             self.books.have = have
-            while self._put_ns and self._is_there(self._put_ns[0], have):
-                _, _, put_ns = self._put_ns.popleft()
-                self.to_twin_ms.append((now_ns - put_ns) / 1e6)
-
-    @staticmethod
-    def _is_there(put: tuple[str, int, int], have: Have) -> bool:
-        """Written by the twin; one of an older stream is, or never will be."""
-        return put[0] == have.stream and put[1] < have.next_number
+            while self._put_ns:
+                stream, number, put_ns = self._put_ns[0]
+                held = stream == have.stream and number < have.next_number
+                if not held and self._order.get(stream, 0) >= age:
+                    break
+                self._put_ns.popleft()
+                if held:
+                    self.to_twin_ms.append((now_ns - put_ns) / 1e6)
 
     def _fill(self, channel: Channel) -> None:
         """Move what is next from the backlog to the connection."""

@@ -89,7 +89,14 @@ class Node:
         self.recordings = folder / "recordings"
         self.config = folder / "node.toml"
         folder.mkdir(parents=True, exist_ok=True)
-        self.record = {"folder": str(self.recordings), "preset": "ultrafast", "min_free": "1MiB", **record}
+        encoder = "libx265" if record.get("codec") == "hevc" else "libx264"  # "auto" has things to say
+        self.record: dict[str, Any] = {
+            "folder": str(self.recordings),
+            "preset": "ultrafast",
+            "min_free": "1MiB",
+            "encoder": encoder,
+        }
+        self.record |= record
         self._write_config(twin, identity)
         self.process: subprocess.Popen[bytes] | None = None
         self.end: Any = None

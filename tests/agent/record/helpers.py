@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from agent.camera.port import PixelFormat
 from agent.record.boxes import full, make
@@ -11,7 +12,7 @@ from agent.record.command import Coding, Picture, arguments
 from agent.record.ebml import frame_head, stream_head
 from agent.record.fragment import Fragment, Head, Mark
 from agent.record.moof import Moof, Sample
-from touchline.timeline import ClockState
+from touchline.timeline import ClockState, monotonic_ns, sleep_until
 
 HEAD = Head("node-a", 1, "0123456789abcdef" * 2, "h264", "libx264", 320, 192, 50.0)
 PERIOD_US = 20_000
@@ -19,12 +20,18 @@ PTP_NS = 1_800_000_000_000_000_000
 
 
 def fragment(
-    number: int, *, key: bool | None = None, role: tuple[bool, int] = (True, 7), data: bytes = b""
+    number: int,
+    *,
+    key: bool | None = None,
+    role: tuple[bool, int] = (True, 7),
+    data: bytes = b"",
+    ahead_ns: int = 0,
+    state: ClockState = ClockState.LOCKED,
 ) -> Fragment:
-    """One picture; every fifteenth is a key frame."""
+    """One picture; every fifteenth is a key frame. ``ahead_ns``: by how much the clock is wrong."""
     body = data or bytes([number % 256]) * (number % 50 + 1)
     is_key = number % 15 == 0 if key is None else key
-    mark = Mark(PTP_NS + number * PERIOD_US * 1000, number, 250, 1, ClockState.LOCKED)
+    mark = Mark(PTP_NS + number * PERIOD_US * 1000 + ahead_ns, number, 250, 1, state)
     moof = Moof(number * PERIOD_US, (Sample(len(body), PERIOD_US, is_key),))
     return Fragment(number, role[0], role[1], (mark,), moof, body)
 
@@ -61,3 +68,12 @@ def encode(
         parts += [frame_head(time_us, count), (ramp * (count // 256 + 1))[:count]]
     argv = arguments("ffmpeg", encoder, coding, picture)
     return subprocess.run(argv, input=b"".join(parts), capture_output=True, check=True, timeout=60).stdout
+
+
+def wait_for(what: Callable[[], Any], timeout_s: float = 8.0) -> Any:
+    """Wait until something is true, with a deadline; what it is then."""
+    deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
+    while not (found := what()) and monotonic_ns() < deadline_ns:
+        sleep_until(monotonic_ns() + 2_000_000)
+    assert found
+    return found

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from agent.camera.port import PixelFormat
-from agent.record.command import ENCODERS, Coding, Picture, arguments, candidates
+from agent.record.command import ENCODERS, SOFTWARE, Coding, Picture, arguments, candidates
 from agent.record.ebml import stream_head
 from agent.record.encoder import COPY_AFTER_NS, Encoder, EncoderGone, death_of
-from agent.record.probe import find_encoder
+from agent.record.probe import Found, find_encoder
 from touchline.errors import ConfigError, ResourceError
 from touchline.timeline import monotonic_ns, sleep_until
 
@@ -44,10 +44,25 @@ def test_every_command_line_asks_for_what_the_recording_needs(codec, name):
         assert argv[argv.index("-crf") + 1] == "18"
 
 
-def test_the_first_that_works_is_taken_and_the_others_are_told():
+def test_the_first_that_works_is_taken_and_the_others_are_told(caplog):
     found = find_encoder("", Coding(), PICTURE)
     assert found.encoder == "libx264"
-    assert len(found.passed_over) == candidates(Coding()).index("libx264")
+    others = candidates(Coding())[: candidates(Coding()).index("libx264")]
+    assert [one.partition(":")[0] for one in found.passed_over] == others
+    assert found.severity == "warning" and found.complaint.startswith("libx264, on the CPU, encodes; 3 passed over: ")
+    (line,) = caplog.records
+    assert line.levelname == "WARNING" and all(f"{name}: " in line.getMessage() for name in others)
+
+
+def test_an_encoder_that_was_asked_for_is_taken_without_a_word(caplog):
+    found = find_encoder("", Coding(encoder="libx264"), PICTURE)
+    assert found.complaint == "" and not caplog.records
+
+
+def test_hardware_behind_other_hardware_is_no_warning():
+    found = Found("h264_nvenc", (), ("h264_nvmpi: ffmpeg has no h264_nvmpi",))
+    assert found.severity == "info" and found.complaint.startswith("h264_nvenc encodes; 1 passed over: h264_nvmpi")
+    assert set(SOFTWARE) == {names[-1] for names in map(list, ENCODERS.values())}
 
 
 @pytest.mark.parametrize("kind", list(PixelFormat))

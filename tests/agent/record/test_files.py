@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from agent.record import files
-from agent.record.files import Bounds, Shelf, age_key, name_of, utc_of
+from agent.record.files import Bounds, Shelf
 from agent.record.read import read_recording
-from tests.agent.record.helpers import HEAD, PTP_NS, fragment, start
+from agent.record.retention import AGED_AT_ONCE, KEEP_FILES, SETTLE_NS, label_of, order_key
+from tests.agent.record.helpers import HEAD, fragment, start
 from touchline.errors import ResourceError
+from touchline.timeline import ClockState
 
 
 class Desk:
@@ -44,11 +46,6 @@ def tmpfs(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_name_says_node_camera_time_and_stream():
-    assert utc_of(1_800_000_000_123_456_789) == "20270115T075923.123456Z"  # 37 s of TAI taken off
-    assert name_of(HEAD, PTP_NS) == "node-a_cam1_20270115T075923.000000Z_01234567.mp4"
 
 
 def test_a_new_file_begins_at_the_next_key_frame_and_loses_nothing(tmp_path):
@@ -84,7 +81,7 @@ def test_the_oldest_go_and_are_counted(tmp_path):
     desk.shelf.close()
     total = sum(path.stat().st_size for path in tmp_path.glob("*.mp4"))
     assert total <= 100_000
-    left = sorted(tmp_path.glob("*.mp4"), key=age_key)
+    left = sorted(tmp_path.glob("*.mp4"), key=order_key)
     assert frames_in(left[-1])[-1] == 149
     assert desk.shelf.counters["files_deleted"] == desk.shelf.counters["files"] - len(left) > 0
     kept = [n for path in left for n in frames_in(path)]
@@ -100,12 +97,141 @@ def test_an_earlier_lifes_files_count_and_go_first(tmp_path):
     assert desk.shelf.counters["files_deleted"] == 1
 
 
-def test_what_is_too_old_goes(tmp_path, monkeypatch):
-    old = tmp_path / "node-a_cam1_20200101T000000.000000Z_ffffffff.mp4"
-    old.write_bytes(b"x")
-    monkeypatch.setattr(files, "utc_s", lambda: old.stat().st_mtime + 7200 if old.exists() else 0.0)
-    Desk(tmp_path, Bounds(1 << 30, max_age_s=3600)).put(range(1))
-    assert not old.exists()
+# --- age -------------------------------------------------------------------------------------------------------------
+
+HOUR_NS = 3_600_000_000_000
+TEN_YEARS_NS = 10 * 365 * 24 * HOUR_NS
+
+
+class Match(Desk):
+    """A shelf with an age limit of two hours; a file is an hour, and its clock may lie."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **more: int) -> None:
+        self.hour, self.ahead_ns, self.state = 0, 0, ClockState.LOCKED
+        monkeypatch.setattr(files, "monotonic_ns", lambda: 10**12 + self.hour * HOUR_NS)
+        super().__init__(folder, Bounds(1 << 30, max_age_s=2 * 3600, file_bytes=1, **more))
+
+    def record(self, hours: int) -> None:
+        for _ in range(hours):
+            ahead_ns = self.ahead_ns + self.hour * (HOUR_NS - 15 * 20_000_000)
+            assert self.shelf.put(fragment(15 * self.hour, ahead_ns=ahead_ns, state=self.state))
+            self.hour += 1
+
+    def hours(self) -> list[int]:
+        """Which hours' files are there, in the order of recording."""
+        self.shelf.close()
+        return [frames_in(path)[0] // 15 for path in sorted(self.shelf.folder.glob("*.mp4"), key=order_key)]
+
+
+def test_what_is_too_old_goes_and_the_newest_stay(tmp_path, monkeypatch):
+    match = Match(tmp_path, monkeypatch)
+    match.record(10)
+    assert match.hours() == list(range(10 - KEEP_FILES - 1, 10))  # the newest four when the tenth began, and that
+    assert match.shelf.counters["files_aged"] == match.shelf.counters["files_deleted"] == 5
+    assert match.said == []
+
+
+def test_a_clock_ten_years_ahead_for_a_while_deletes_nothing(tmp_path, monkeypatch):
+    match = Match(tmp_path, monkeypatch)
+    match.record(6)
+    before = match.hours()
+    match.ahead_ns = TEN_YEARS_NS
+    match.record(1)
+    assert match.hours() == [*before, 6]
+    assert match.said == [("warning", "recording_clock_stepped")]
+    match.ahead_ns = 0
+    match.record(1)
+    assert match.hours() == [*before, 6, 7]
+    match.record(8)  # the clock is good again: age is told again, the file from 2037 goes with its neighbours
+    assert match.hours() == list(range(11, 16))
+    assert match.said == [("warning", "recording_clock_stepped")] * 2
+
+
+def test_a_clock_that_stays_ahead_costs_two_files_at_a_time_at_most(tmp_path, monkeypatch):
+    old = Match(tmp_path, monkeypatch)
+    old.shelf._clock = None
+    old.record(40)
+    old.shelf.close()
+    match = Match(tmp_path, monkeypatch)  # a new life, whose clock is wrong and says that it is locked
+    match.ahead_ns = TEN_YEARS_NS
+    match.record(1)
+    assert match.shelf.counters["files_deleted"] == 0
+    match.hour = 1 + SETTLE_NS // HOUR_NS
+    match.record(3)
+    assert match.shelf.counters["files_deleted"] <= 3 * AGED_AT_ONCE
+
+
+def test_a_new_life_waits_for_an_hour_without_a_word(tmp_path, monkeypatch):
+    match = Match(tmp_path, monkeypatch)
+    match.record(10)
+    match.shelf.close()
+    before = match.hours()
+    again = Match(tmp_path, monkeypatch)
+    again.hour = 12
+    again.record(1)
+    assert again.hours() == [*before, 12] and again.said == []
+    again.record(1)
+    assert len(again.hours()) < len(before) + 2
+
+
+@pytest.mark.parametrize("state", [ClockState.UNLOCKED, ClockState.HOLDOVER])
+def test_an_unlocked_clock_deletes_nothing_by_age_and_says_so_once(tmp_path, monkeypatch, state):
+    match = Match(tmp_path, monkeypatch)
+    match.state = state
+    match.record(12)
+    if state is ClockState.UNLOCKED:
+        assert match.hours() == list(range(12))
+        assert match.said == [("warning", "recording_age_unsure")]
+    else:
+        assert match.hours() == list(range(7, 12))
+
+
+def test_hours_of_an_unlocked_clock_go_with_later_ones_that_are_surely_old(tmp_path, monkeypatch):
+    match = Match(tmp_path, monkeypatch)
+    match.state, match.ahead_ns = ClockState.UNLOCKED, -TEN_YEARS_NS  # it begins in 2017 and is locked later
+    match.record(2)
+    match.state, match.ahead_ns = ClockState.LOCKED, 0
+    match.record(3)
+    assert match.hours() == list(range(5))  # hours 0 and 1 seem ten years old, and are not known to be
+    match.record(8)
+    assert match.hours() == list(range(8, 13))
+
+
+def test_beyond_the_bound_the_first_recorded_goes_whatever_its_name_says(tmp_path, monkeypatch):
+    match = Match(tmp_path, monkeypatch)
+    for ahead_ns in (TEN_YEARS_NS, 0, -TEN_YEARS_NS, 0):
+        match.ahead_ns = ahead_ns
+        match.record(1)
+    match.shelf.close()
+    size = max(path.stat().st_size for path in tmp_path.glob("*.mp4"))
+    tight = Desk(tmp_path, Bounds(5 * size, file_bytes=size))  # a new life goes on counting
+    tight.put(range(300, 346, 15))
+    tight.shelf.close()
+    left = sorted(tmp_path.glob("*.mp4"), key=order_key)
+    assert [frames_in(path)[0] for path in left][-1] >= 300
+    assert [label_of(path).serial for path in left] == list(range(9 - len(left), 9))  # type: ignore[union-attr]
+
+
+def test_a_file_of_somebody_else_is_left_alone(tmp_path):
+    match = tmp_path / "match.mp4"
+    match.write_bytes(bytes(90_000))
+    desk = Desk(tmp_path, Bounds(100_000, file_bytes=25_000))
+    desk.put(range(150), size=1000)
+    assert match.exists() and desk.shelf.counters["files_deleted"] > 0
+
+
+def test_a_shelf_whose_writer_is_held_up_is_closed_without_waiting_for_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(files, "_CLOSE_S", 0.01)
+    desk = Desk(tmp_path, Bounds(1 << 30))
+    desk.put(range(5))
+    with desk.shelf._turn:
+        desk.shelf.close()
+    assert "the disk is stuck" in caplog.text
+    desk.shelf.close()
+    assert frames_in(next(tmp_path.glob("*.mp4"))) == list(range(5))
+
+
+# --- disks -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_with_its_fix(tmp_path):
@@ -159,13 +285,18 @@ def test_space_is_left_to_others(tmpfs):
     assert desk.said == [("error", "recording_stopped")]
 
 
-def test_a_name_that_is_taken_gets_a_number(tmp_path):
+def test_each_file_has_the_next_number_also_in_another_life(tmp_path):
     for _ in range(3):
         desk = Desk(tmp_path, Bounds(1 << 30))
         desk.put(range(2))
         desk.shelf.close()
-    names = sorted(path.name.partition("_01234567")[2] for path in tmp_path.glob("*.mp4"))
-    assert names == ["-2.mp4", "-3.mp4", ".mp4"]
+    taken = tmp_path / next(tmp_path.glob("*_00000003_*")).name.replace("_00000003_", "_00000004_")
+    desk = Desk(tmp_path, Bounds(1 << 30))
+    taken.touch()  # by somebody else, meanwhile
+    desk.put(range(2))
+    desk.shelf.close()
+    labels = [label_of(path) for path in sorted(tmp_path.glob("*.mp4"), key=order_key)]
+    assert [label.serial for label in labels if label is not None] == [1, 2, 3, 4, 5]
 
 
 def test_a_sync_from_another_thread_reaches_open_and_ended_files(tmp_path):

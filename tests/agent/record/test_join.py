@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -20,9 +23,10 @@ from agent.record.cli import recording
 from agent.record.command import Coding
 from agent.record.fragment import Fragment, Mark
 from agent.record.inits import merge, parameter_sets, with_duration
-from agent.record.join import join
+from agent.record.join import Joined, join
+from agent.record.lanes import CLOCK_STEPPED, NO_KEY_FRAME, RUNS_OVERLAP, lanes_of, most_that_rise
 from agent.record.media import times_of
-from agent.record.read import lanes_of, read_recording, recordings_in
+from agent.record.read import read_recording, recordings_in
 from agent.record.stream import FragmentStream, Init, Raw
 from tests.agent.record.helpers import HEAD, PERIOD_US, PTP_NS, encode, file_of, fragment, start
 from touchline.errors import GateError, InputError
@@ -129,6 +133,7 @@ def test_a_mirror_and_its_original_are_one_lane(tmp_path):
     (lane,) = lanes_of([one for one in found if one is not None])
     assert lane.frames["number"].tolist() == list(range(40))
     assert lane.follows.tolist() == [False] + [True] * 39
+    assert lane.copies == 5 and lane.left_out == ()
 
 
 def test_a_missing_fragment_breaks_the_lane(tmp_path):
@@ -148,8 +153,19 @@ def test_pictures_from_before_the_clock_was_set_back_are_counted_not_mixed(tmp_p
     found = read_recording(path)
     assert found is not None
     (lane,) = lanes_of([found])
-    assert (len(lane.frames), lane.dropped) == (11, 1)
+    (left_out,) = lane.left_out
+    assert (len(lane.frames), len(left_out.frames), left_out.reason) == (11, 1, CLOCK_STEPPED)
     assert not lane.follows[10]
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=9).map(np.array))
+def test_times_rise_and_no_longer_row_of_them_does(times):
+    def rise(row: Sequence[int]) -> bool:
+        return all(before < after for before, after in itertools.pairwise(row))
+
+    kept = times[most_that_rise(times.astype(np.int64))].tolist()
+    assert rise(kept)
+    assert not any(rise(row) for row in itertools.combinations(times.tolist(), len(kept) + 1))
 
 
 # --- joining ---------------------------------------------------------------------------------------------------------
@@ -200,6 +216,78 @@ def test_hevc_is_joined_too(tmp_path):
     joined = join([tmp_path], tmp_path / "out" / ".." / "m.mp4") if (tmp_path / "out").mkdir() is None else None
     assert joined is not None and joined.frames == 59
     assert check(tmp_path / "m.mp4")["good"]
+
+
+YEAR_NS = 365 * 24 * 3_600_000_000_000
+
+
+def clocked_file(ahead_ns: Sequence[int], stream: str = "aa" * 16, node: str = "node-a") -> bytes:
+    """One run of an encoder, a key frame every fifteen; how wrong the clock was at each picture."""
+    init, raws = coded()
+    marks = [
+        Mark(PTP_NS + n * PERIOD_US * 1000 + ahead, n, 250, 1, ClockState.LOCKED) for n, ahead in enumerate(ahead_ns)
+    ]
+    fragments = [
+        Fragment(n, True, 5, (mark,), replace(raws[n % COUNT].moof, media_us=n * PERIOD_US), raws[n % COUNT].data)
+        for n, mark in enumerate(marks)
+    ]
+    return init + replace(SMALL, node=node, stream=stream).to_bytes() + b"".join(one.to_bytes() for one in fragments)
+
+
+def balanced(joined: Joined) -> bool:
+    """Whether every picture that was read is in the ledger."""
+    shown = joined.frames + joined.overlap_frames + joined.copied_frames
+    return joined.read_frames == shown + joined.lost_frames
+
+
+def test_a_clock_that_was_years_ahead_for_a_moment_costs_that_moment_and_it_is_told(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(clocked_file([0] * 20 + [10 * YEAR_NS] * 10 + [0] * 90))
+    joined = join([path], tmp_path / "m.mp4")
+    assert joined.frames == 110 and balanced(joined)
+    (lost,) = joined.lost
+    assert (lost["node"], lost["reason"], lost["frames"]) == ("node-a", CLOCK_STEPPED, 10)
+    assert lost["from_ptp_ns"] == PTP_NS + 20 * PERIOD_US * 1000 + 10 * YEAR_NS and lost["files"] == [str(path)]
+    assert [gap["frames_missing"] for gap in joined.gaps] == [10]
+    assert check(tmp_path / "m.mp4", 250.0)["good"]
+
+
+def test_runs_of_one_node_that_overlap_are_told(tmp_path):
+    """The clock was ten pictures ahead, was set, and the recorder began anew."""
+    (tmp_path / "1.mp4").write_bytes(clocked_file([10 * PERIOD_US * 1000] * 60))
+    (tmp_path / "2.mp4").write_bytes(clocked_file([55 * PERIOD_US * 1000] * 60, stream="bb" * 16))
+    joined = join([tmp_path], tmp_path / "m.mp4")
+    assert joined.lost_frames == 15 and joined.frames == 105 and balanced(joined)
+    assert {lost["reason"] for lost in joined.lost} == {RUNS_OVERLAP}
+    assert check(tmp_path / "m.mp4")["good"]
+
+
+def test_pictures_without_their_key_frame_are_told_unless_the_twin_shows_them(tmp_path):
+    broken = real_file("node-a", 3, 40)  # its first key frame is 15
+    (tmp_path / "a.mp4").write_bytes(broken)
+    joined = join([tmp_path / "a.mp4"], tmp_path / "m.mp4")
+    assert [(one["reason"], one["frames"]) for one in joined.lost] == [(NO_KEY_FRAME, 12)]
+    assert joined.frames == 26 and balanced(joined)
+    (tmp_path / "b.mp4").write_bytes(real_file("node-b", 0, 40, role=(False, 0)))
+    both = join([tmp_path / "a.mp4", tmp_path / "b.mp4"], tmp_path / "n.mp4")
+    assert both.lost == () and both.frames == 41 and both.overlap_frames == 38 and balanced(both)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 25), st.sampled_from([0, YEAR_NS, -YEAR_NS, 10**9, -(10**9)])), max_size=6),
+    st.integers(0, 59),
+)
+def test_every_picture_that_was_read_is_in_the_ledger(tmp_path_factory, spells, copied):
+    folder = tmp_path_factory.mktemp("ledger")
+    ahead = [ahead_ns for count, ahead_ns in [(20, 0), *spells] for _ in range(count)]
+    data = clocked_file(ahead)
+    (folder / "a.mp4").write_bytes(data)
+    (folder / "copy.mp4").write_bytes(data[: len(data) * copied // 60])
+    (folder / "b.mp4").write_bytes(real_file("node-b", 0, 58, phase=7, role=(False, 0)))
+    joined = join([folder], folder / "m.mp4")
+    assert balanced(joined) and joined.lost_frames >= 0 and joined.overlap_frames >= 0
+    assert joined.read_frames >= len(ahead) + 59
 
 
 def test_a_gap_that_nobody_has_is_told(tmp_path):
@@ -349,6 +437,23 @@ def test_check_plays_files_that_are_not_ours(tmp_path):
 def test_encoders_are_tried():
     done = run("encoders", "--json")
     assert json.loads(done.stdout)["encoders"]["libx264"] == "works"
+
+
+def test_what_is_not_joined_is_said_in_words_and_json_and_by_the_exit_code(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.mp4").write_bytes(clocked_file([0] * 20 + [YEAR_NS] * 10 + [0] * 30))
+    (tmp_path / "a" / "torn.mp4").write_bytes(clocked_file([0])[:600])
+    done = run("join", tmp_path / "a", "--out", tmp_path / "m.mp4")
+    assert isinstance(done.exception, GateError) and "lacks 10 pictures" in done.exception.message
+    assert "read 60 pictures: 50 joined, 0 of the same exposures, 0 copies, 10 not joined" in done.output
+    assert "torn.mp4: torn before its first whole fragment" in done.output
+    assert "not joined: 10 pictures of node-a" in done.output and "the clock was set" in done.output
+    done = run("join", tmp_path / "a", "--out", tmp_path / "n.mp4", "--json")
+    value = json.loads(done.stdout)
+    assert isinstance(done.exception, GateError)
+    assert (value["read_frames"], value["lost_frames"]) == (60, 10)
+    assert value["lost"][0]["reason"] == CLOCK_STEPPED and len(value["empty_files"]) == 1
+    assert (tmp_path / "n.mp4").stat().st_size > 0
 
 
 def test_a_gap_is_said_beside_the_result(tmp_path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,10 +23,9 @@ from agent.record.mirror.tls import Identity
 from agent.record.mirror.wire import Decoder, Have, Kind, Message, WireError, hello, read_hello
 from agent.record.read import read_recording
 from hil.rack.pki import LocalCa
-from tests.agent.record.helpers import HEAD, PTP_NS, fragment, start
+from tests.agent.record.helpers import HEAD, PTP_NS, fragment, start, wait_for
 from touchline.config import MqttSection
 from touchline.errors import ConfigError, ResourceError
-from touchline.timeline import monotonic_ns, sleep_until
 
 # --- words -----------------------------------------------------------------------------------------------------------
 
@@ -147,14 +147,6 @@ def identity(ca: LocalCa, name: str, twin: str) -> Identity:
         {"host": "rack", "ca_file": files.ca_file, "cert_file": files.cert_file, "key_file": files.key_file}
     )
     return Identity(section, twin)
-
-
-def wait_for(what: Callable[[], Any], timeout_s: float = 8.0) -> Any:
-    deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
-    while not (found := what()) and monotonic_ns() < deadline_ns:
-        sleep_until(monotonic_ns() + 2_000_000)
-    assert found
-    return found
 
 
 def wait_until_there(sender: MirrorSender, number: int) -> None:
@@ -279,15 +271,11 @@ def test_two_streams_one_after_the_other(twins):
     sender = twins.send()
     for number in range(20):
         sender.put(fragment(number))
-    sender.begin(HEAD.__class__(**{**_fields(HEAD), "stream": "ab" * 16}), start())
+    sender.begin(replace(HEAD, stream="ab" * 16), start())
     for number in range(10):
         sender.put(fragment(number))
     wait_for(lambda: (sender.books.have.stream, sender.books.have.next_number) == ("ab" * 16, 10))
     assert sorted(twins.numbers()) == sorted([*range(20), *range(10)])
-
-
-def _fields(head: Any) -> dict[str, Any]:
-    return {name: getattr(head, name) for name in head.__dataclass_fields__}
 
 
 def test_closing_waits_until_the_twin_has_all(twins):

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.record.plan import MISSING, NOT_PREFERRED, SWITCH, Piece, Track, plan, slots_of
+from agent.record.plan import MISSING, NOT_PREFERRED, SWITCH, Piece, Track, slots_of, stranded
+from agent.record.plan import plan as plan_slots
 
 PERIOD = 1000
 
@@ -28,6 +29,11 @@ def track(numbers: Iterable[int], *, ranks: Callable[[int], int] | None = None, 
         follows,
         [ranks(n) if ranks else rank for n in numbers],
     )
+
+
+def plan(tracks: Sequence[Track], period_ns: int) -> list[Piece]:
+    """The plan of what these tracks hold."""
+    return plan_slots(tracks, slots_of(tracks, period_ns))
 
 
 def frames(tracks: Sequence[Track], pieces: Sequence[Piece]) -> list[tuple[int, int]]:
@@ -81,6 +87,12 @@ def test_what_cannot_be_decoded_is_left_out():
     a = track(range(20), breaks={7})  # the fragment before 7 is lost: nothing until the key frame 10
     assert [n for _, n in frames([a], plan([a], PERIOD))] == [*range(7), *range(10, 20)]
     assert plan([track(range(1, 4), phase=0)], PERIOD) == []
+
+
+def test_pictures_that_nobody_can_decode_are_told_and_those_of_another_are_not():
+    a, b = track(range(20), breaks={7}), track([8, 30], phase=8, gop=1)
+    slots = slots_of([a, b], PERIOD)
+    assert stranded([a, b], slots, plan_slots([a, b], slots)) == [[7, 9], []]
 
 
 def test_slots_hold_what_was_exposed_together():
@@ -148,6 +160,16 @@ def test_no_way_is_cheaper(tracks):
         if tracks[piece.track].rank[f] < wanted[where[piece.track, f]]
     )
     assert price <= best % MISSING
+
+
+@given(st.lists(lanes, min_size=1, max_size=3))
+def test_every_exposure_is_shown_or_stranded(tracks):
+    slots = slots_of(tracks, PERIOD)
+    pieces = plan_slots(tracks, slots)
+    alone = stranded(tracks, slots, pieces)
+    shown = sum(piece.last + 1 - piece.first for piece in pieces)
+    empty = sum(all(index < 0 or index in alone[t] for t, index in enumerate(slot)) for slot in slots)
+    assert shown + empty == len(slots)
 
 
 @given(st.lists(lanes, min_size=1, max_size=3))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.record import spare
-from agent.record.spare import choose, digest_file, judge, sha256_of
+from agent.record.spare import choose, digest_file, judge, primary_of, sha256_of
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a file of root's takes root")
 
@@ -76,6 +76,19 @@ def test_owner_mode_and_content_are_looked_at(copies):
     assert codes(primary, second) == ["spare_changed"]
     digest_file(second).write_text("no digest")
     assert codes(primary, second) == ["digest_file"]
+
+
+def test_a_link_is_no_copy(copies):
+    primary, second = copies
+    second.unlink()
+    second.symlink_to(primary)
+    assert codes(primary, second) == ["spare_link"]
+
+
+def test_the_first_copy_is_the_configured_one_or_that_in_the_path(monkeypatch):
+    assert primary_of("/opt/ffmpeg") == Path("/opt/ffmpeg")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert primary_of("") == Path("/usr/bin/ffmpeg")
 
 
 def test_missing_copies_are_told_with_their_fix(copies):
