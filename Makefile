@@ -6,7 +6,7 @@ test: ; @scripts/setup.sh dev && scripts/test.sh $(ARGS)
 
 bench: ; @scripts/setup.sh dev && .venv/bin/python -m benchmarks $(ARGS)
 
-fuzz: ; @scripts/setup.sh dev && .venv/bin/python -m tests.fuzz.record $(ARGS)
+fuzz: ; @scripts/setup.sh dev && for target in record failover; do .venv/bin/python -m tests.fuzz.$$target $(ARGS) || exit 1; done
 
 lock: ; @scripts/lock.sh
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from touchline.errors import ConfigError, GateError
 from touchline.shell import config_option, emit, json_option, note
 
 if TYPE_CHECKING:
+    from failover.speaker import Speaker
     from touchline.config import NodeConfig
     from touchline.config.failover import FailoverSection
 
@@ -42,8 +44,17 @@ def _load(config_path: Path) -> tuple[NodeConfig, FailoverSection]:
     return config, config.failover
 
 
-def _log() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+@contextmanager
+def _speaking() -> Iterator[Speaker]:
+    """The log from a thread of its own: whoever reads it must not hold up a lease."""
+    from failover.speaker import Speaker, log_through
+
+    speaker = Speaker(note)
+    log_through(speaker)
+    try:
+        yield speaker
+    finally:
+        speaker.close()
 
 
 @failover.command()
@@ -60,13 +71,13 @@ def run(config_path: Path) -> None:
     """
     from failover.service.build import open_service
 
-    _log()
     config, section = _load(config_path)
-    service = open_service(config, section)
-    try:
-        service.run()
-    finally:
-        service.close()
+    with _speaking() as speaker:
+        service = open_service(config, section, lambda: speaker.dropped)
+        try:
+            service.run()
+        finally:
+            service.close()
 
 
 @failover.command()
@@ -82,8 +93,9 @@ def witness(config_path: Path) -> None:
     from touchline.config import load
     from touchline.config.rack import RackConfig
 
-    _log()
-    run_witness(load(config_path, RackConfig), click.echo, lambda address: note(f"witness at {address}"))
+    config = load(config_path, RackConfig)
+    with _speaking():
+        run_witness(config, click.echo, lambda address: note(f"witness at {address}"))
 
 
 @failover.command()
@@ -192,8 +204,8 @@ def drill(config_path: Path, force: bool, weekly: bool, cut_ms: float, as_json: 
     if refused is not None:
         raise refused
     report, path = run_drill(config, section, forced=force, cut_ms=cut_ms, note=note)
-    text = f"{drill_text(report)}\n\nreport {path}, picture {path.with_suffix('.svg')}"
-    emit({**report, "report": str(path)}, as_json, text)
+    kept = "report not kept" if path is None else f"report {path}, picture {path.with_suffix('.svg')}"
+    emit({**report, "report": None if path is None else str(path)}, as_json, f"{drill_text(report)}\n\n{kept}")
     if not report["ok"]:
         raise GateError("the drill missed its bar", hint="the report says where; touchline failover status")
 

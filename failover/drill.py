@@ -27,7 +27,7 @@ WATCH_MS: Final = 12_000.0  # after restoring, until the twin is heard again and
 AHEAD: Final = timedelta(minutes=15)  # a match that begins so soon is a match
 _POLL_NS: Final = 20_000_000
 
-Want = Literal["begin", "prepare", "cut", "restore", "watch", "end", "finish"]
+Want = Literal["begin", "prepare", "cut", "restore", "watch", "end", "film", "finish"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,6 @@ class Watched:
     """What is known so far. ``calm``: nothing more is to come. ``marks``: from ``drill_report.marks_of``."""
 
     marks: Sequence[Mark] = ()
-    continuity: Continuity = field(default_factory=Continuity)
     calm: bool = False
 
 
@@ -81,6 +80,9 @@ class Hands(Protocol):
 
     def ptp_ns(self, at_ns: int) -> int:
         """PTP time of a moment of CLOCK_MONOTONIC; 0: unknown."""
+
+    def film(self, cut_ptp_ns: int, restored_ptp_ns: int) -> Continuity:
+        """Look at the match over the cut, once everything else is over; may take its time."""
 
 
 def refusal(
@@ -137,6 +139,7 @@ class Drill:
         self._restored_ms: float | None = None
         self._trouble: list[str] = []
         self._watched = Watched()
+        self._film = Continuity(why="the drill ended before")
 
     @property
     def next_ns(self) -> int | None:
@@ -187,6 +190,16 @@ class Drill:
         self._watched = seen
         return []
 
+    def filmed(self, seen: Continuity) -> list[Want]:
+        """How the match went on."""
+        self._film = seen
+        return []
+
+    @property
+    def restored_ptp_ns(self) -> int:
+        """PTP time of the cut's end; 0: unknown."""
+        return self.cut_ptp_ns + round((self._restored_ms or 0.0) * 1e6) if self.cut_ptp_ns else 0
+
     def failed(self, why: str) -> list[Want]:
         """Something raised. After a cut that means: restore; without one: it is over."""
         self._trouble.append(why)
@@ -217,11 +230,11 @@ class Drill:
             request.forced,
             tuple(self._trouble),
         )
-        return compose(facts, marks, self._watched.continuity, request.budgets)
+        return compose(facts, marks, self._film, request.budgets)
 
     def _over(self) -> list[Want]:
         self.phase = Phase.OVER
-        return ["end", "finish"]
+        return ["end", "finish"] if self._restored_ms is None else ["end", "film", "finish"]
 
     def _to(self, before: Phase, after: Phase) -> None:
         if self.phase is not before:
@@ -268,5 +281,7 @@ def _do(drill: Drill, hands: Hands, want: Want) -> list[Want]:
         return drill.restored(hands.restore())
     if want == "watch":
         return drill.watched(hands.watch(drill.cut_ns, drill.cut_ptp_ns))
+    if want == "film":
+        return drill.filmed(hands.film(drill.cut_ptp_ns, drill.restored_ptp_ns))
     hands.tell("drill-begin" if want == "begin" else "drill-end")
     return []

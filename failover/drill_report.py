@@ -7,12 +7,12 @@ clocks' bounds (``bound_ms``).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from failover.durable import replace_file
 from touchline.config.failover import SWITCH_BUDGET_MS
 
 FORMAT: Final = 1
@@ -58,11 +58,19 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Continuity:
-    """Frames at the rack or in the recording over the drill. ``step_ms``: the largest between two pictures."""
+    """The pictures of the joined match over the drill. ``step_ms``: the largest between two; ``limit_ms``: allowed.
+
+    ``nodes``: whose they are. ``why``: why it is not measured. ``wanted``: it ought to be, so that a drill which could
+    not has missed its bar.
+    """
 
     step_ms: float | None = None
     missing: int | None = None
-    doubled: int | None = None
+    limit_ms: float = PICTURE_STEP_LIMIT_MS
+    pictures: int = 0
+    nodes: tuple[str, ...] = ()
+    why: str = ""
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +126,6 @@ def compose(
     figures = _figures(facts, ordered)
     checks = _checks(facts, figures, continuity)
     ok = not facts.trouble and all(check.ok or (check.ok is None and not check.must) for check in checks)
-    advice = []
-    if continuity.step_ms is not None and continuity.step_ms > PICTURE_STEP_LIMIT_MS:
-        advice.append(
-            "the picture tore: grow the packet ring from 512 to 768 and net.core.rmem_max to 16 MB "
-            "(FOV-4; touchline node tune)"
-        )
-    if figures["overlap_ms"]:
-        advice.append("two nodes were active at once: look at the lease and at late turns (touchline failover status)")
     return {
         "format": FORMAT,
         "kind": "drill",
@@ -150,8 +150,13 @@ def compose(
             }
             for one in checks
         ],
+        "recording": {
+            "pictures": continuity.pictures,
+            "nodes": list(continuity.nodes),
+            "not_measured": continuity.why,
+        },
         "trouble": list(facts.trouble),
-        "advice": advice,
+        "advice": _advice(figures, continuity),
         "budgets": {name: round(value, 1) for name, value in budgets.items()},
         "marks": [
             {"lane": one.lane, "kind": one.kind, "at_ms": round(one.at_ms, 3), "text": one.text} for one in ordered
@@ -168,8 +173,22 @@ def drill_text(report: Mapping[str, Any]) -> str:
         limit = f"limit {check['limit']:g} {check['unit']}".strip()
         lines.append(f"  {check['check']:<28} {value:>12}  {limit:<18} {words[check['result']]}")
     lines += ["", *(f"  {mark['at_ms']:>9.1f} ms  {mark['lane']:<9}  {mark['kind']}" for mark in report["marks"])]
+    why = report.get("recording", {}).get("not_measured")
+    lines += [f"picture time: not measured: {why}"] if why else []
     lines += [f"trouble: {one}" for one in report["trouble"]] + [f"advice: {one}" for one in report["advice"]]
     return "\n".join(lines)
+
+
+def _advice(figures: Mapping[str, float | None], continuity: Continuity) -> list[str]:
+    advice = []
+    if continuity.step_ms is not None and continuity.step_ms > continuity.limit_ms:
+        advice.append(
+            "the picture tore: grow the packet ring from 512 to 768 and net.core.rmem_max to 16 MB "
+            "(FOV-4; touchline node tune)"
+        )
+    if figures["overlap_ms"]:
+        advice.append("two nodes were active at once: look at the lease and at late turns (touchline failover status)")
+    return advice
 
 
 def _first(marks: Sequence[Mark], kind: Kind, lane: Lane | None = None) -> float | None:
@@ -195,14 +214,13 @@ def _figures(facts: Facts, marks: Sequence[Mark]) -> dict[str, float | None]:
 
 
 def _checks(facts: Facts, figures: Mapping[str, float | None], continuity: Continuity) -> list[Check]:
-    step, missing, doubled = continuity.step_ms, continuity.missing, continuity.doubled
+    step, missing, wanted = continuity.step_ms, continuity.missing, continuity.wanted
     was_ms = facts.was_cut_ms
     return [
         _at_most("switch from the cut", figures["switch_ms"], SWITCH_BUDGET_MS, must=True),
         _at_most("both active", figures["overlap_ms"], 0.0),
-        _at_most("largest step of picture time", step, PICTURE_STEP_LIMIT_MS),
-        _at_most("frames missing", None if missing is None else float(missing), 0.0, ""),
-        _at_most("frames twice", None if doubled is None else float(doubled), 0.0, ""),
+        _at_most("largest step of picture time", step, continuity.limit_ms, must=wanted),
+        _at_most("pictures missing", None if missing is None else float(missing), 0.0, "", must=wanted),
         _at_most("length of the cut", was_ms, facts.cut_ms + CUT_TOLERANCE_MS, must=True),
         _at_most("links back until heard", figures["back_ms"], BACK_LIMIT_MS),
     ]
@@ -218,7 +236,10 @@ def _summary(ok: bool, figures: Mapping[str, float | None], checks: Sequence[Che
     switch = figures["switch_ms"]
     said = "no switch was seen" if switch is None else f"switched {switch:.0f} ms after the cut"
     failed = [check.name for check in checks if check.ok is False]
-    return f"{'ok' if ok else 'NOT ok'}: {said}" + (f"; failed: {', '.join(failed)}" if failed else "")
+    unknown = [check.name for check in checks if check.ok is None and check.must]
+    said += f"; failed: {', '.join(failed)}" if failed else ""
+    said += f"; not measured: {', '.join(unknown)}" if unknown else ""
+    return f"{'ok' if ok else 'NOT ok'}: {said}"
 
 
 def _rounded(value: float | None) -> float | None:
@@ -236,13 +257,7 @@ class DrillStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         stem = "drill-" + "".join(letter for letter in str(report["at"]) if letter.isalnum())
         for suffix, text in ((".svg", picture), (".json", json.dumps(report, indent=2) + "\n")):
-            path = self._folder / (stem + suffix)
-            part = path.with_suffix(suffix + ".part")
-            with part.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            replace_file(self._folder / (stem + suffix), text, 0o640)
         for old in self.reports()[: -self._keep]:
             old.unlink(missing_ok=True)
             old.with_suffix(".svg").unlink(missing_ok=True)

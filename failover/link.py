@@ -8,8 +8,6 @@ nothing reads a clock.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -17,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from failover.core.types import Gate
+from failover.link_ends import End, Listener
 from failover.link_words import (
     ABSENT,
-    MAX_MESSAGE_BYTES,
     FromPublisher,
     FromService,
     LinkFormatError,
@@ -33,7 +31,6 @@ from failover.link_words import (
     read_publisher,
     read_service,
 )
-from touchline.errors import ResourceError
 
 __all__ = [
     "ABSENT",
@@ -49,55 +46,12 @@ __all__ = [
 
 SOCKET_NAME: Final = "failover.sock"
 CONNECT_EVERY_NS: Final = 500_000_000
-_MESSAGES_A_TURN: Final = 64
 _LOG: Final = logging.getLogger("failover.link")
 
 
 def socket_path(run_dir: Path) -> Path:
     """Where the service of a node with this ``node.run_dir`` listens."""
     return run_dir / SOCKET_NAME
-
-
-# --- sockets --------------------------------------------------------------------------------------------------------
-
-
-class _End:
-    """One connection; closed by the first thing that is wrong with it."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        self.socket = connection
-        self.gone = False
-
-    def send(self, data: bytes) -> bool:
-        """Send one message; False when the peer is gone or does not read (it gets the next one)."""
-        try:
-            self.socket.send(data, socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            return False
-        except OSError:
-            self.gone = True
-            return False
-        return True
-
-    def receive(self) -> list[bytes]:
-        """The waiting messages, a bounded number; sets :attr:`gone` at the end of the connection."""
-        found: list[bytes] = []
-        while len(found) < _MESSAGES_A_TURN:
-            try:
-                data = self.socket.recv(MAX_MESSAGE_BYTES + 1)
-            except BlockingIOError:
-                break
-            except OSError:
-                data = b""
-            if not data:
-                self.gone = True
-                break
-            found.append(data)
-        return found
-
-    def close(self) -> None:
-        self.socket.close()
 
 
 class PublisherPort:
@@ -108,10 +62,8 @@ class PublisherPort:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._listener = _listen(path)
-        self._inode = path.stat().st_ino
-        self._end: _End | None = None
+        self._listener = Listener(path)
+        self._end: End | None = None
         self.refused = 0  # messages that were none
 
     def filenos(self) -> list[int]:
@@ -128,10 +80,10 @@ class PublisherPort:
         heard: list[FromPublisher] = []
         if self._end is not None:
             heard += self._hear(self._end)
-        while (fresh := _accept(self._listener)) is not None:
+        while (fresh := self._listener.accept()) is not None:
             if self._end is not None:
                 heard += self._drop("another publisher came")
-            self._end = _End(fresh)
+            self._end = fresh
             heard += self._hear(self._end)
         return heard
 
@@ -148,14 +100,11 @@ class PublisherPort:
         if self._end is not None:
             self._end.close()
         self._listener.close()
-        with contextlib.suppress(OSError):
-            if self._path.stat().st_ino == self._inode:
-                self._path.unlink()
 
     def _send(self, data: bytes) -> bool:
         return self._end is not None and self._end.send(data)
 
-    def _hear(self, end: _End) -> list[FromPublisher]:
+    def _hear(self, end: End) -> list[FromPublisher]:
         heard: list[FromPublisher] = []
         try:
             heard += [read_publisher(data) for data in end.receive()]
@@ -179,7 +128,7 @@ class ServicePort:
         """``closing`` is told each descriptor just before it is closed, so that nobody goes on waiting for it."""
         self._path = path
         self._closing = closing
-        self._end: _End | None = None
+        self._end: End | None = None
         self._due_ns: int | None = None
         self.refused = 0
 
@@ -203,7 +152,7 @@ class ServicePort:
         except OSError:  # not there yet, or its queue is full: the next attempt tells
             connection.close()
             return False
-        self._end = _End(connection)
+        self._end = End(connection)
         return True
 
     def receive(self) -> list[FromService]:
@@ -237,45 +186,3 @@ class ServicePort:
             self._closing(self._end.socket.fileno())
             self._end.close()
             self._end = None
-
-
-def _listen(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if _answers(path):
-            raise ResourceError(f"{path} is in use", hint="stop the other failover service of this node")
-        fresh = path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        listener.bind(str(fresh))
-        fresh.chmod(0o660)
-        listener.listen(4)
-        fresh.replace(path)  # whoever finds the name can connect
-    except OSError as error:
-        listener.close()
-        raise ResourceError(
-            f"{path} cannot be made: {error.strerror or error}",
-            hint="node.run_dir must be a folder that this user can write, with a name of at most 90 characters",
-        ) from error
-    except ResourceError:
-        listener.close()
-        raise
-    return listener
-
-
-def _answers(path: Path) -> bool:
-    """Whether somebody listens there; asked by a socket of another kind, which the kernel refuses for it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError as error:
-            return error.errno == errno.EPROTOTYPE
-    return True
-
-
-def _accept(listener: socket.socket) -> socket.socket | None:
-    try:
-        connection, _ = listener.accept()
-    except OSError:  # nobody waits, or who waited has left
-        return None
-    return connection

@@ -1,6 +1,6 @@
-"""What failover service and publisher say to each other: one JSON object of at most 4 KiB per message. Pure.
+"""What failover service, publisher and recorders say to each other: one JSON object of at most 4 KiB a message. Pure.
 
-``*_message`` make the bytes of a word; :func:`read_service` and :func:`read_publisher` check them.
+``*_message`` make the bytes of a word; :func:`read_service`, :func:`read_publisher`, :func:`read_recorder` check them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _MAX_COUNT: Final = 2**63 - 1
 _MAX_CAMERA: Final = 65_535
 _MAX_TEXT: Final = 400
 _SEVERITIES: Final = ("info", "warning", "error")
+RECORDER_STATES: Final = ("starting", "recording", "standing", "waiting", "disk")
 
 
 class LinkFormatError(InputError):
@@ -59,8 +60,36 @@ class Opened:
     at_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class RecorderWord:
+    """What the recorder of one camera says of itself. ``*_ptp_ns``: exposures; the other ``*_ns``: monotonic; 0: none.
+
+    ``role`` and ``epoch`` as the agent told it, at ``told_ns``. ``last``: the newest picture on the disk. ``first``:
+    the first one written under this role; it proves that role and encoder are at work. ``before_ptp_ns``: the picture
+    before that one; after a stopped standby the twin's last that had been mirrored. ``twin_ptp_ns``: the newest that
+    is mirrored by now. ``state``: recording; standing (stopped by choice); starting; waiting (no encoder runs); disk
+    (nothing is written).
+    """
+
+    camera: int
+    role: Role
+    epoch: int
+    told_ns: int = 0
+    state: str = "starting"
+    last_ptp_ns: int = 0
+    last_ns: int = 0
+    first_ptp_ns: int = 0
+    first_ns: int = 0
+    before_ptp_ns: int = 0
+    twin_ptp_ns: int = 0
+    trouble: str = ""
+
+
 FromService = Gate | NodeEvent
 FromPublisher = PublisherWord | Opened
+_RECORDER_TIMES: Final = (
+    "told_ns", "last_ptp_ns", "last_ns", "first_ptp_ns", "first_ns", "before_ptp_ns", "twin_ptp_ns",
+)  # fmt: skip
 ABSENT: Final = PublisherWord(Pipeline(Health()), "the publisher is not connected")
 
 
@@ -103,6 +132,7 @@ def pipeline_message(word: PublisherWord) -> bytes:
             "clock_ok": health.clock_ok,
             "hot": health.hot,
             "publishing": health.publishing,
+            "broker_ok": health.broker_ok,
             "trouble": word.trouble[:_MAX_TEXT],
         }
     )
@@ -112,6 +142,12 @@ def opened_message(opened: Opened) -> bytes:
     """The first batch left, to the service."""
     first = None if opened.first is None else [opened.first.camera, opened.first.ptp_ns]
     return _encode({"type": "opened", "epoch": opened.epoch, "first": first, "at_ns": opened.at_ns})
+
+
+def recorder_message(word: RecorderWord) -> bytes:
+    """A recorder's word, to the service."""
+    fields = {name: getattr(word, name) for name in (*_RECORDER_TIMES, "camera", "epoch", "state")}
+    return _encode({"type": "recorder", "role": word.role.value, "trouble": word.trouble[:_MAX_TEXT], **fields})
 
 
 def read_service(data: bytes) -> FromService:
@@ -140,12 +176,28 @@ def read_publisher(data: bytes) -> FromPublisher:
             clock_ok=_flag(fields, "clock_ok"),
             hot=_flag(fields, "hot"),
             publishing=_flag(fields, "publishing"),
+            broker_ok=_flag(fields, "broker_ok"),
         )
         return PublisherWord(Pipeline(health, _cursors(fields, "cursors")), _text(fields, "trouble"))
     if fields["type"] == "opened":
         first = fields.get("first")
         return Opened(_count(fields, "epoch"), None if first is None else _cursor(first), _count(fields, "at_ns"))
     raise LinkFormatError(f"the publisher says {fields['type']!r}")
+
+
+def read_recorder(data: bytes) -> RecorderWord:
+    """What a recorder says. Raises :class:`LinkFormatError`, and nothing else, whatever the bytes."""
+    fields = _decode(data)
+    if fields["type"] != "recorder" or fields.get("state") not in RECORDER_STATES:
+        raise LinkFormatError(f"a recorder says {fields['type']!r}, state {fields.get('state')!r}")
+    return RecorderWord(
+        camera=_count(fields, "camera", _MAX_CAMERA),
+        role=_role(fields),
+        epoch=_count(fields, "epoch"),
+        state=fields["state"],
+        trouble=_text(fields, "trouble"),
+        **{name: _count(fields, name) for name in _RECORDER_TIMES},
+    )
 
 
 def _encode(message: Mapping[str, Any]) -> bytes:

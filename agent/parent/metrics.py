@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-from wsgiref.simple_server import WSGIServer
+from contextlib import suppress
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +17,7 @@ from failover.core.types import Role as PairRole
 from touchline.errors import ResourceError
 from touchline.timeline import ClockState
 
+_WAKE_S: Final = 0.02
 _RECORDS = {
     "records": "handed to the publisher",
     "queued": "spooled",
@@ -146,15 +148,32 @@ def _failover_families(failover: Mapping[str, Any]) -> Iterator[Metric]:
         yield CounterMetricFamily(f"touchline_failover_{name}", words, value=failover[name])
 
 
-def serve_metrics(bind: str, port: int, view: Callable[[], NodeView | None]) -> WSGIServer:
-    """Serve ``/metrics`` from a thread of its own. Raises ResourceError when the port cannot be had."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(NodeCollector(view))
-    try:
-        server, _thread = start_http_server(port, bind, registry)
-    except (OSError, socket.gaierror) as error:
-        raise ResourceError(
-            f"metrics.port {port} on {bind} cannot be used: {error.strerror}",
-            hint="free it, or set metrics.port to another one (0 takes any)",
-        ) from error
-    return server
+class MetricsServer:
+    """``/metrics`` from a thread of its own. Raises ResourceError when the port cannot be had."""
+
+    def __init__(self, bind: str, port: int, view: Callable[[], NodeView | None]) -> None:
+        self._bind = bind
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(NodeCollector(view))
+        try:
+            self._server, _thread = start_http_server(port, bind, registry)
+        except (OSError, socket.gaierror) as error:
+            raise ResourceError(
+                f"metrics.port {port} on {bind} cannot be used: {error.strerror}",
+                hint="free it, or set metrics.port to another one (0 takes any)",
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._server.server_port
+
+    def close(self) -> None:
+        """Stop at once: by itself the server looks only each half second whether it shall, a node's stop would wait."""
+        stopping = threading.Thread(target=self._server.shutdown, name="metrics-stop")
+        stopping.start()
+        while stopping.is_alive():
+            with suppress(OSError):  # wakes it; one that has stopped by now is what we want
+                socket.create_connection((self._bind, self.port), _WAKE_S).close()
+            stopping.join(_WAKE_S)
+        self._server.server_close()

@@ -20,7 +20,7 @@ from agent.parent.clock import ClockView, NodeClock
 from agent.parent.drain import Drain
 from agent.parent.duty import NodeDuty
 from agent.parent.health import NodeView, Rates
-from agent.parent.metrics import serve_metrics
+from agent.parent.metrics import MetricsServer
 from agent.parent.status import prepare_folders, write_status
 from agent.processes.spec import ChildSpec, Role
 from agent.ring import Ring, RingLedger
@@ -62,8 +62,8 @@ class Agent:
         """Start everything, serve until told to stop or nothing is left to do, and return the exit code."""
         prepare_folders(self.config)
         metrics = self.config.metrics
-        server = serve_metrics(metrics.bind, metrics.port, lambda: self._view)
-        _LOG.info("metrics: http://%s:%d/metrics", metrics.bind, server.server_port)
+        server = MetricsServer(metrics.bind, metrics.port, lambda: self._view)
+        _LOG.info("metrics: http://%s:%d/metrics", metrics.bind, server.port)
         try:
             self._make_rings()
             self._make_children()
@@ -72,8 +72,7 @@ class Agent:
                 pass
         finally:
             self._close_all()
-            server.shutdown()
-            server.server_close()
+            server.close()
         assert self._drain is not None
         notify("STOPPING=1", f"STATUS={self._drain.reason}")
         _LOG.info("ended: %s", self._drain.reason)

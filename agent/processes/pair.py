@@ -97,5 +97,8 @@ class Pair:
         hot = vouched and bool(self._fitness.get("hot"))
         troubles = [str(self._fitness.get("trouble", "")) if vouched else "the agent's parent is silent"]
         troubles += [] if cameras else [f"no frame of any camera for {self._blind_ns / 1e6:g} ms"]
-        health = Health(cameras=cameras, clock_ok=clock_ok, hot=hot, publishing=not self._child.stopping)
-        return PublisherWord(Pipeline(health, frontier.cursors()[:MAX_CAMERAS]), "; ".join(t for t in troubles if t))
+        broker = self._publisher.trouble(now_ns)
+        health = Health(cameras, clock_ok, hot, publishing=not self._child.stopping, broker_ok=not broker)
+        return PublisherWord(
+            Pipeline(health, frontier.cursors()[:MAX_CAMERAS]), "; ".join(t for t in (*troubles, broker) if t)
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any, Final
 from agent import control
 from agent.camera.port import PixelFormat
 from agent.processes.child import Child
+from agent.processes.voice import Voice
 from agent.record.command import Coding, Picture
 from agent.record.files import Bounds, Shelf, folder_of
 from agent.record.fragment import Head
@@ -24,12 +24,11 @@ from agent.record.mirror.tls import Identity
 from agent.record.probe import find_encoder
 from agent.record.recorder import Recorder
 from agent.record.run import Plan
-from agent.record.spare import choose
+from agent.record.spare import choose, primary_of
 from agent.ring import RingReader, WriterGone
 from agent.rings import RECORDER_READER
 from touchline.config import CameraSection
-from touchline.config.failover import split_address
-from touchline.config.record import MIRROR_LEAST_BYTES, RecordSection
+from touchline.config.record import RecordSection, port_of
 from touchline.errors import ConfigError, ResourceError
 from touchline.stats import Window
 from touchline.timeline import monotonic_ns
@@ -39,7 +38,7 @@ MIRROR_FILES: Final = 4
 _FLUSH_S: Final = 1.0
 _LAST_FRAMES_NS: Final = 1_000_000_000
 _BOOK_EVERY_NS: Final = 250_000_000
-_BOOKED: Final = ("fragments", "frames", "bytes", "files", "files_deleted", "dropped_disk")
+_BOOKED: Final = ("fragments", "frames", "bytes", "files", "files_deleted", "files_aged", "dropped_disk")
 
 
 def run_recorder(child: Child) -> None:
@@ -68,19 +67,14 @@ def coding_of(record: RecordSection) -> Coding:
 
 def choose_program(record: RecordSection) -> tuple[str, Sequence[str]]:
     """ffmpeg or its spare, and what is to be said of that (FOV-5). Raises ResourceError when none can be run."""
-    found = record.ffmpeg or shutil.which("ffmpeg") or "/usr/bin/ffmpeg"
-    choice = choose(Path(found), Path(record.spare) if record.spare else None)
+    found = primary_of(record.ffmpeg)
+    choice = choose(found, Path(record.spare) if record.spare else None)
     if choice is None:
         spare = f", nor its spare {record.spare}" if record.spare else ""
         raise ResourceError(
             f"{found} cannot be run{spare}", hint="apt install ffmpeg, set record.ffmpeg, or take [record] out"
         )
     return choice.program, choice.complaints
-
-
-def _next_port(address: str, camera_index: int) -> str:
-    host, port = split_address(address)
-    return f"[{host}]:{port + camera_index}" if ":" in host else f"{host}:{port + camera_index}"
 
 
 class _Work:
@@ -98,6 +92,8 @@ class _Work:
         for complaint in complaints:
             self._say("warning", "encoder_spare", complaint)
         found = find_encoder(program, coding_of(record), picture_of(camera))
+        if found.complaint:
+            self._say(found.severity, "encoder_passed_over", found.complaint)
         self._shelf = Shelf(folder_of(record.folder, camera.number), self._bounds(), self._say)
         stack.callback(self._shelf.close)
         self._shelves = [self._shelf]
@@ -112,7 +108,8 @@ class _Work:
             rate_hz=camera.rate_hz,
         )
         self._sender, self._receiver = self._mirror(stack)
-        outs = (self._shelf,) if self._sender is None else (self._sender, self._shelf)  # a stuck disk: the twin has it
+        self._voice = self._make_voice(stack)
+        outs = tuple(out for out in (self._sender, self._shelf, self._voice) if out)  # a stuck disk: the twin has it
         stopped = record.standby_encoder == "stopped"
         self.plan = Plan(head, picture_of(camera), coding_of(record), found, stopped, outs)
         ring = child.ring()
@@ -142,22 +139,27 @@ class _Work:
         if config.failover is None:
             raise ConfigError("record.mirror_peer needs [failover]", hint="it names the twin; or take mirror_peer out")
         identity = Identity(config.mqtt, config.failover.twin)
-        share = record.mirror_max_bytes // len(config.camera)
-        if share < 4 * MIRROR_LEAST_BYTES:
-            raise ConfigError(
-                f"record.mirror_max leaves {share >> 20} MiB a camera",
-                hint=f"give {4 * MIRROR_LEAST_BYTES >> 20}MiB for each of the {len(config.camera)} cameras (FOV-2)",
-            )
+        share = record.mirror_share(len(config.camera))
         bounds = Bounds(share, record.min_free_bytes, file_bytes=share // MIRROR_FILES)
         shelf = Shelf(folder_of(record.folder, camera.number, mirror=True), bounds, self._say_of_mirror)
         self._shelves.append(shelf)
-        receiver = MirrorReceiver(_next_port(record.mirror_listen, self._index), identity, camera.number, shelf)
+        receiver = MirrorReceiver(port_of(record.mirror_listen, self._index), identity, camera.number, shelf)
         stack.callback(receiver.close)
         backlog = record.mirror_backlog_bytes // len(config.camera)
-        peer = _next_port(record.mirror_peer, self._index)
+        peer = port_of(record.mirror_peer, self._index)
         sender = MirrorSender(peer, identity, config.node.name, camera.number, backlog)
         stack.callback(sender.close, _FLUSH_S)
         return sender, receiver
+
+    def _make_voice(self, stack: ExitStack) -> Voice | None:
+        """None without failover: nobody would listen."""
+        config = self._child.config
+        if config.failover is None:
+            return None
+        number = self._child.camera.number
+        voice = Voice(config.node.run_dir, number, lambda: not self._shelf.trouble, self._behind_ptp_ns)
+        stack.callback(voice.close)
+        return voice
 
     def _start_syncing(self, stack: ExitStack) -> None:
         """A disk may take long to sync: nobody else waits for it."""
@@ -185,7 +187,9 @@ class _Work:
         inbox, child.inbox = child.inbox, []
         for message in inbox:
             if message["type"] == "role":
-                self.recorder.set_role(message["role"] == "active", int(message["epoch"]))
+                self._take_role(message["role"] == "active", int(message["epoch"]))
+        if self._voice is not None:
+            self._voice.pump(self._state, self.recorder.trouble, self._twin_ptp_ns)
         if child.stopping and self._is_over():
             return False
         try:
@@ -193,6 +197,25 @@ class _Work:
         except WriterGone as gone:
             return not gone.orderly  # a dead writer is followed by the next life of the capture
         return True
+
+    def _take_role(self, active: bool, epoch: int) -> None:
+        if self._voice is not None:
+            self._voice.role(active, epoch)
+        self.recorder.set_role(active, epoch)
+
+    @property
+    def _state(self) -> str:
+        return "disk" if self._shelf.trouble else self.recorder.state
+
+    def _behind_ptp_ns(self) -> int:
+        takeover = self.recorder.takeover
+        return 0 if takeover is None else takeover.tail_ptp_ns or 0
+
+    @property
+    def _twin_ptp_ns(self) -> int:
+        """The newest picture of the twin's recording that is mirrored here; 0: none."""
+        tail = None if self._receiver is None else self._receiver.tail
+        return 0 if tail is None else tail.ptp_ns
 
     def _is_over(self) -> bool:
         """Told to stop: what the ring still holds is recorded, for a moment."""
@@ -223,6 +246,8 @@ class _Work:
             self._drain("to_twin", self._sender.to_twin_ms)
             books = self._sender.books
             counters |= {"mirror_sent": books.sent, "mirror_bytes": books.sent_bytes, "mirror_skipped": books.skipped}
+        if self._receiver is not None:
+            counters["mirror_refused"] = self._receiver.refused
         child.counters.update(counters)
         child.extra = {"recording": self._document()}
 
@@ -235,10 +260,11 @@ class _Work:
     def _document(self) -> dict[str, Any]:
         recorder, shelf = self.recorder, self._shelf
         document: dict[str, Any] = {
-            "state": "disk" if shelf.trouble else recorder.state,
+            "state": self._state,
             "role": "active" if recorder.role[0] else "standby",
             "epoch": recorder.role[1],
             "encoder": self.plan.found.encoder,
+            "passed_over": list(self.plan.found.passed_over),
             "file": None if shelf.path is None else shelf.path.name,
             "file_bytes": shelf.size if shelf.path is not None else 0,
             "trouble": recorder.trouble,
@@ -246,12 +272,12 @@ class _Work:
         if recorder.takeover is not None:
             document["takeover"] = recorder.takeover.as_dict()
         if self._sender is not None and self._receiver is not None:
-            books, tail = self._sender.books, self._receiver.tail
+            books = self._sender.books
             document["mirror"] = {
                 "to_twin": books.connected,
                 "to_twin_ptp_ns": books.have.ptp_ns,
                 "to_twin_trouble": books.trouble,
                 "from_twin": self._receiver.connected,
-                "from_twin_ptp_ns": 0 if tail is None else tail.ptp_ns,
+                "from_twin_ptp_ns": self._twin_ptp_ns,
             }
         return document

@@ -1,4 +1,4 @@
-"""The shell around paho: one connection at a time, driven by the owner's loop, dialled beside it.
+"""The shell around paho: one connection at a time, driven by the owner's loop, the next one dialled beside it.
 
 Only :meth:`Connection.dial` uses a thread, because connecting blocks; until it ends nobody else touches the client, and
 after it only the owner does. So there is no lock to hold and none to deadlock on. Every connection gets a new client:
@@ -8,8 +8,10 @@ nothing that paho kept from the last one (its queue, its message numbers) surviv
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import threading
+from dataclasses import replace
 from typing import Any, Final
 
 import paho.mqtt.client as paho
@@ -17,12 +19,14 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.publish.pulse import TCP_INFO_BYTES, TcpSigns, read_tcp_info
 from touchline.errors import ConfigError, LinkError, TouchlineError
 from touchline.mqtt import BrokerClient, MqttSettings, make_client
 from touchline.mqtt_errors import BrokerFault, certificate_name
 
 WILL: Final = b'{"state":"offline","reason":"the connection to the broker broke"}'  # retained last will
 _MISC_EVERY_NS: Final = 250_000_000
+_QUICK_S: Final = {"connect_timeout_s": 0.25, "handshake_timeout_s": 1.0}  # beside a connection: again and again
 _FIXED_OVERHEAD: Final = 16  # more than PUBLISH's header, message id and property length ever take
 
 
@@ -46,6 +50,7 @@ class Connection:
         self._client: BrokerClient | None = None
         self._dialled: TouchlineError | BrokerClient | None = None
         self._thread: threading.Thread | None = None
+        self.dialling = False  # until :meth:`dialled` has said how it ended
         self._misc_ns = 0
         self.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.greeting: Greeting | None = None
@@ -55,16 +60,24 @@ class Connection:
 
     # -- dialling ----------------------------------------------------------------------------------------------------
 
-    def dial(self) -> None:
-        """Start connecting on a thread of its own; :attr:`wake_fd` becomes readable when it ended."""
-        self.drop()
-        self._thread = threading.Thread(target=self._dial, name="mqtt-dial", daemon=True)
+    def dial(self, *, quick: bool = False) -> None:
+        """Start connecting on a thread of its own, if none does; :attr:`wake_fd` becomes readable when it ended.
+
+        A connection that is there stays until then. ``quick``: the attempt is given up soon, for what is lost while the
+        way is cut is repeated only after a second.
+        """
+        if self.dialling:
+            return
+        self.dialling = True
+        limits = {key: min(most, getattr(self._settings, key)) for key, most in _QUICK_S.items()} if quick else {}
+        settings = replace(self._settings, **limits)
+        self._thread = threading.Thread(target=self._dial, args=(settings,), name="mqtt-dial", daemon=True)
         self._thread.start()
 
-    def _dial(self) -> None:
+    def _dial(self, settings: MqttSettings) -> None:
         outcome: TouchlineError | BrokerClient
         try:
-            client = make_client(self._settings, reconnect_on_failure=False)
+            client = make_client(settings, reconnect_on_failure=False)
             client.will_set(self._will_topic, WILL, qos=1, retain=True)
             client.max_inflight_messages_set(0)  # our own window bounds it; paho must never queue
             client.dial()
@@ -81,13 +94,18 @@ class Connection:
         os.eventfd_write(self.wake_fd, 1)
 
     def dialled(self) -> TouchlineError | bool:
-        """After :attr:`wake_fd` was readable: True when connected, the error when not, False when still dialling."""
+        """After :attr:`wake_fd` was readable: True when connected, the error when not, False when still dialling.
+
+        The new connection takes the place of one that is there: the broker ends that as soon as it reads our CONNECT.
+        """
         try:
             os.eventfd_read(self.wake_fd)
         except BlockingIOError:
             return False
         outcome, self._dialled = self._dialled, None
+        self.dialling = False
         if isinstance(outcome, BrokerClient):
+            self.drop()
             self._client = outcome
             return True
         return outcome if outcome is not None else False
@@ -98,6 +116,13 @@ class Connection:
         """The socket's descriptor; None without a connection."""
         connection = self._client.socket() if self._client is not None else None
         return connection.fileno() if connection is not None else None
+
+    def tcp(self) -> TcpSigns | None:
+        """What the kernel says of the connection; None without one."""
+        connection = self._client.socket() if self._client is not None else None
+        if not isinstance(connection, socket.socket):
+            return None
+        return read_tcp_info(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES))
 
     @property
     def wants_write(self) -> bool:

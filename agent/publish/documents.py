@@ -60,6 +60,11 @@ class Documents:
         """Whether a state waits to be sent or to be acknowledged."""
         return bool(self._unsent) or any(not message.is_event for message in self._flying.values())
 
+    @property
+    def flying(self) -> int:
+        """Messages without PUBACK."""
+        return len(self._flying)
+
     def add_event(self, topic: str, document: Mapping[str, Any]) -> None:
         """Queue an event; the oldest waiting one goes when there are too many."""
         if len(self._events) >= self._policy.max_events:

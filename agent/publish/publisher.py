@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 import random
-import selectors
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -24,9 +23,11 @@ from agent.publish.core import FlowCore, FlowPolicy, LinkCore, LinkPolicy, Phase
 from agent.publish.documents import DocumentPolicy, Documents
 from agent.publish.duty import Duty, Look
 from agent.publish.ledger import Depth
+from agent.publish.pulse import Pulse
 from agent.publish.segment import Entry
 from agent.publish.spool import Spool
-from failover.core.types import Gate
+from agent.publish.watch import Watch
+from failover.core.types import Gate, Role
 from touchline.errors import TouchlineError
 from touchline.mqtt import MqttSettings
 from touchline.mqtt_errors import BrokerFault, LinkLost
@@ -38,8 +39,9 @@ _NS: Final = 1_000_000_000
 _NO_SUBSCRIBER: Final = 0x10  # MQTT 5 PUBACK: accepted, but nobody listens
 _REFUSED: Final = 0x80  # MQTT 5: this and above are failures
 _MAX_WAIT_S: Final = 0.25  # keep-alive and time-outs are looked at this often
+_PAIRED_RETRY_S: Final = 1.0  # with failover: attempts are never further apart, see Pulse.trouble
 _SAY_AGAIN_NS: Final = 60 * _NS  # the same fault is not logged more often
-_COUNTS: Final = ("sent", "sent_batches", "resent_batches", "unheard")
+_COUNTS: Final = ("sent", "sent_batches", "resent_batches", "unheard", "redialled")
 _log = logging.getLogger(__name__)
 
 
@@ -90,27 +92,26 @@ class Publisher:
         self._topic = topic_det(node)
         self._batcher = Batcher(self.settings.window)
         self._documents = Documents(self.settings.documents)
-        self._link = LinkCore(self.settings.link, now_ns, jitter)
+        link = self.settings.link
+        policy = replace(link, max_retry_s=min(link.max_retry_s, _PAIRED_RETRY_S)) if gated else link
+        self._link = LinkCore(policy, now_ns, jitter)
+        self._pulse = Pulse(now_ns)
+        self._heard = False  # a PUBACK came since the pulse was looked at
         self._flow = FlowCore(self.settings.flow, now_ns)
         self._connection = Connection(mqtt, self.settings.sink_topic, topic_health(node))
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._said: dict[str, int] = {}  # what the log has been told, and when
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._connection.wake_fd, selectors.EVENT_READ)
-        self._watched: set[int] = set()
-        self._registered: tuple[int, int] | None = None  # the socket's fd and the events asked for
+        self._watch = Watch(self._connection.wake_fd)
 
     # -- what the owner calls ----------------------------------------------------------------------------------------
 
     def watch(self, fd: int) -> None:
         """Let :meth:`step` also wait for ``fd`` to be readable."""
-        self._selector.register(fd, selectors.EVENT_READ)
-        self._watched.add(fd)
+        self._watch.add(fd)
 
     def unwatch(self, fd: int) -> None:
         """Wait for ``fd`` no more; before it is closed."""
-        self._selector.unregister(fd)
-        self._watched.discard(fd)
+        self._watch.remove(fd)
 
     def offer(self, records: NDArray[np.void], now_ns: int | None = None) -> None:
         """Take one frame's records (dtype ``RECORD``); with a window of 0 they leave within this call."""
@@ -135,19 +136,13 @@ class Publisher:
         now_ns = monotonic_ns()
         self._on_events(now_ns)
         self._work(now_ns)
-        ready = self._selector.select(self._wait_s(now_ns, timeout_s))
+        ready = self._watch.wait(self._wait_s(now_ns, timeout_s))
         now_ns = monotonic_ns()
-        socket_fd = self._registered[0] if self._registered else None
-        events = {key.fd: mask for key, mask in ready}
-        if self._connection.wake_fd in events:
-            self._on_dialled(now_ns)
-        mask = events.get(socket_fd, 0) if socket_fd is not None else 0
-        self._connection.pump(
-            now_ns, readable=bool(mask & selectors.EVENT_READ), writable=bool(mask & selectors.EVENT_WRITE)
-        )
+        self._on_dialled(now_ns)
+        self._connection.pump(now_ns, readable=ready.readable, writable=ready.writable)
         self._on_events(now_ns)
         self._work(now_ns)
-        return [fd for fd in events if fd in self._watched]
+        return ready.owners
 
     def set_health(self, document: Mapping[str, Any]) -> None:
         """Replace the node's retained health document."""
@@ -160,6 +155,10 @@ class Publisher:
     def add_event(self, document: Mapping[str, Any]) -> None:
         """Publish an event; it is kept over reconnects until acknowledged."""
         self._documents.add_event(topic_event(self.node), document)
+
+    def trouble(self, now_ns: int) -> str:
+        """Why the broker cannot be counted on, in words; empty when it can. See :meth:`Pulse.trouble`."""
+        return self._pulse.trouble(now_ns, active=self.duty.role is Role.ACTIVE)
 
     @property
     def open(self) -> bool:
@@ -228,7 +227,7 @@ class Publisher:
         for batch in self._batcher.flush():
             self.duty.enqueue(batch, monotonic_ns())
         self._connection.close()
-        self._selector.close()
+        self._watch.close()
         self.spool.tick(monotonic_ns())
         self.spool.close()
         return left
@@ -240,8 +239,11 @@ class Publisher:
             self.duty.enqueue(batch, now_ns)
         self.duty.attend(now_ns)
         self.spool.tick(now_ns)
+        self._look(now_ns)
         if self._link.should_dial(now_ns):
             self._connection.dial()
+        elif self._pulse.should_redial(now_ns):
+            self._connection.dial(quick=True)
         elif self._link.greeting_overdue(now_ns):
             self._fail(LinkLost(f"broker {self._mqtt.address} did not answer CONNECT", hint="see its log"), now_ns)
         elif self._flow.overdue(now_ns, self.settings.link.ack_timeout_s):
@@ -249,7 +251,13 @@ class Publisher:
             self._fail(LinkLost(f"broker {self._mqtt.address} sent no PUBACK for {waited}", hint="see its log"), now_ns)
         self._send(now_ns)
         self._send_documents(now_ns)
-        self._register()
+        self._watch.follow(self._connection.fileno(), writing=self._connection.wants_write)
+
+    def _look(self, now_ns: int) -> None:
+        linked = self._link.phase in (Phase.OPEN, Phase.LISTENING)
+        waiting, tcp = len(self._flow) + self._documents.flying, self._connection.tcp()
+        self._pulse.look(now_ns, linked=linked, waiting=waiting, heard=self._heard, tcp=tcp)
+        self._heard = False
 
     def _send(self, now_ns: int) -> None:
         while self.open and self.spool.unread and self._flow.may_send(now_ns):
@@ -294,10 +302,20 @@ class Publisher:
             self._documents.sent(mid, message)
 
     def _on_dialled(self, now_ns: int) -> None:
+        if not self._connection.dialling:
+            return
+        linked = self._link.phase in (Phase.OPEN, Phase.LISTENING)
         outcome = self._connection.dialled()
         if isinstance(outcome, TouchlineError):
-            self._fail(outcome, now_ns)
+            if linked:  # what there is may come back to life; the next attempt follows
+                self._pulse.redialled(now_ns)
+            elif self._link.phase is Phase.DIALLING:
+                self._fail(outcome, now_ns)
         elif outcome:
+            if linked:
+                _log.warning("broker %s did not acknowledge: connected anew", self._mqtt.address)
+                self._counts["redialled"] += 1
+            self._flow.reset()
             self._link.dialled(now_ns)
 
     def _on_events(self, now_ns: int) -> None:
@@ -311,6 +329,7 @@ class Publisher:
         for mid, reason in acks:
             self._on_ack(mid, reason.value, str(reason), now_ns)
         if acks:
+            self._heard = True
             self.duty.acknowledged(now_ns)
         if connection.lost is not None:
             self._fail(connection.lost, now_ns)
@@ -357,30 +376,9 @@ class Publisher:
             self._said = {t: at for t, at in self._said.items() if now_ns - at < _SAY_AGAIN_NS} | {text: now_ns}
         self.fault = fault
         self._link.failed(now_ns)
-        self._unregister()
+        self._watch.follow(None)
         self._connection.drop()
         self._flow.reset()
-
-    def _register(self) -> None:
-        """Tell the selector which socket to wait for, and whether for writing too."""
-        fd = self._connection.fileno()
-        if fd is None:
-            self._unregister()
-            return
-        wanted = (fd, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._connection.wants_write else 0))
-        if wanted == self._registered:
-            return
-        if self._registered is not None and self._registered[0] == fd:
-            self._selector.modify(fd, wanted[1])
-        else:
-            self._unregister()
-            self._selector.register(*wanted)
-        self._registered = wanted
-
-    def _unregister(self) -> None:
-        if self._registered is not None:
-            self._selector.unregister(self._registered[0])
-            self._registered = None
 
     def _wait_s(self, now_ns: int, timeout_s: float) -> float:
         times = [self._batcher.due_ns, self._link.wake_ns, self.spool.wake_ns]

@@ -4,15 +4,14 @@
     for fd in actions.filenos(): selector.register(fd, EVENT_READ, ...)
     # after the core's step:       actions.exclusive(action) / actions.changed(action), then actions.serve(now_ns)
     # the publisher's word:        actions.opened(epoch, at_ns, text)
-    # a descriptor or next_ns:     actions.serve(now_ns)
+    # a recorder's word, a descriptor or next_ns:     actions.serve(now_ns)
 
-What may block runs in two threads: the address in one, the recorder's hook in the other. Nothing here raises.
+What may block, the address, runs in a thread. Nothing here raises.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,13 +21,12 @@ from failover.actions.address import Held, IPInterface, VirtualAddress
 from failover.actions.announce import BURST_MS, TAIL_MS, Announcement, PacketSocket, frames
 from failover.actions.keeper import AddressKeeper
 from failover.actions.report import TakeoverReport
-from failover.actions.sequence import Start, Takeover, release_steps, takeover_steps
+from failover.actions.sequence import Outcome, Start, Takeover, release_steps, takeover_steps
 from failover.actions.worker import Done, Worker, code_of
 from failover.core.types import Changed, Exclusive, Note, Role, Settings
 from touchline.errors import TouchlineError
 from touchline.timeline import Stamp, monotonic_ns
 
-_LOG: Final = logging.getLogger("failover.actions")
 _NO_EXCLUSIVE: Final = "without a lease or a promise only records go on"
 
 
@@ -36,15 +34,16 @@ _NO_EXCLUSIVE: Final = "without a lease or a promise only records go on"
 class Parts:
     """What the actions are made of. A part that is None is skipped, with that as the reason.
 
-    ``recorder``: may block; called with the new role and epoch, returns words for the report. ``event``: must not
-    block; gets a report's document. ``finished``: gets each closed report. ``noted``: what is worth an event.
-    ``stamp``: PTP time of a reading of CLOCK_MONOTONIC. ``priority``: SCHED_FIFO of the address's thread, 0: none.
+    ``recorder``: must not block; how far the recorders are with a change that began at the first time, as of the
+    second. ``event``: must not block; gets a report's document. ``finished``: gets each closed report. ``noted``: what
+    is worth an event, and its line in the log. ``stamp``: PTP time of a reading of CLOCK_MONOTONIC. ``priority``:
+    SCHED_FIFO of the address's thread, 0: none.
     """
 
     settings: Settings
     address: VirtualAddress | None = None
     gate: bool = True  # there is a publisher that says when its first batch left
-    recorder: Callable[[Role, int], str] | None = None
+    recorder: Callable[[Changed, int, int], Outcome] | None = None
     event: Callable[[dict[str, Any]], None] | None = None
     finished: Callable[[TakeoverReport], None] = lambda report: None
     noted: Callable[[Note], None] = lambda note: None
@@ -58,18 +57,17 @@ class Actions:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._keeper = AddressKeeper()
-        self._network, self._hooks = Worker("failover-address", parts.priority), Worker("failover-hooks")
+        self._network = Worker("failover-address", parts.priority)
         self._current: Takeover | None = None
         self._fresh = False
         self._announcement: Announcement | None = None
         self._frames: tuple[bytes, ...] = ()
         self._socket: PacketSocket | None = None
         self._trouble: dict[str, str] = {}
-        self._recorder_job = 0
 
-    def filenos(self) -> tuple[int, int]:
+    def filenos(self) -> tuple[int, ...]:
         """Descriptors that are readable when :meth:`serve` has work."""
-        return self._network.fileno(), self._hooks.fileno()
+        return (self._network.fileno(),)
 
     @property
     def holds_address(self) -> bool:
@@ -113,8 +111,9 @@ class Actions:
         """Do what is due, and take the results of what ended. Never blocks, never raises."""
         if self._fresh:
             self._begin(now_ns)
-        for done in (*self._network.results(), *self._hooks.results()):
+        for done in self._network.results():
             self._ended(done, now_ns)
+        self._look_at_recorder(now_ns)
         if not self._keeper.may_hold(now_ns):
             self._announcement = None
         self._address_job(now_ns)
@@ -136,7 +135,6 @@ class Actions:
         """Give the address back and end the threads; a hung one is left to the kernel's fence."""
         self.exclusive(Exclusive(False, 0, 0))
         self._network.close()
-        self._hooks.close()
         if self._socket is not None:
             self._socket.close()
 
@@ -162,17 +160,21 @@ class Actions:
             current.skip("address", "was not held")
         else:
             current.begin("address", now_ns)
-        recorder = self._parts.recorder
-        if recorder is None:
-            current.skip("recorder", "no recorder is attached")
-        elif alone:
-            current.skip("recorder", _NO_EXCLUSIVE)
+        if self._parts.recorder is None:
+            current.skip("recorder", "no [record] is set")
         else:
-            role, epoch = current.change.role, current.change.epoch
-            self._recorder_job += 1
-            current.begin("recorder", now_ns)
-            if not self._hooks.submit(f"recorder {self._recorder_job}", lambda: recorder(role, epoch)):
-                current.end("recorder", now_ns, code=errno.EBUSY, detail="the recorder's thread hangs")
+            current.begin("recorder", current.start.now_ns)
+
+    def _look_at_recorder(self, now_ns: int) -> None:
+        """Whether the recording goes on; one that has not said so in time has failed, with what it waits for."""
+        current, recorder = self._current, self._parts.recorder
+        if current is None or recorder is None or not current.pending("recorder"):
+            return
+        found = recorder(current.change, current.start.now_ns, now_ns)
+        if found.code is not None:
+            current.end("recorder", found.at_ns, code=found.code, detail=found.text)
+        elif now_ns >= current.give_up_ns:
+            current.end("recorder", now_ns, code=errno.ETIMEDOUT, detail=found.text)
 
     def _address_job(self, now_ns: int) -> None:
         address, keeper = self._parts.address, self._keeper
@@ -198,9 +200,6 @@ class Actions:
         elif done.name == "drop":
             self._keeper.done("drop", done.ok, now_ns)
             self._address_dropped(done)
-        elif self._current is not None and done.name == f"recorder {self._recorder_job}":
-            text = str(done.value or "") if done.ok else done.text
-            self._current.end("recorder", done.ended_ns, code=done.code, detail=text)
 
     def _address_held(self, done: Done, now_ns: int) -> None:
         current = self._current if self._current and self._current.change.role is Role.ACTIVE else None
@@ -265,9 +264,9 @@ class Actions:
         if text == self._trouble.get(what, ""):
             return
         self._trouble[what] = text
-        said = text or "works again"
-        self._parts.noted(Note("error" if text else "info", f"failover-{what}", f"virtual address: {said}"))
-        _LOG.log(logging.ERROR if text else logging.INFO, "virtual address, %s: %s", what, said)
+        self._parts.noted(
+            Note("error" if text else "info", f"failover-{what}", f"virtual address: {text or 'works again'}")
+        )
 
     def _close(self, now_ns: int, early: bool = False) -> None:
         """Send the event once everything else has ended, then hand over the report."""
@@ -279,7 +278,7 @@ class Actions:
                 current.skip(name, "the role changed again")
                 current.end(name, now_ns, code=errno.ECANCELED, detail="the role changed again")
         else:
-            current.give_up(now_ns)
+            current.give_up(now_ns, but="event")
         if any(current.pending(name) for name in ("gate", "address", "announce", "recorder")):
             return
         event = self._parts.event

@@ -25,6 +25,15 @@ class Step:
     budget_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far a step is that others do. ``code``: as of a step, None while it is not over; ``text`` says what of it."""
+
+    at_ns: int
+    code: int | None
+    text: str
+
+
 def takeover_steps(settings: Settings) -> tuple[Step, ...]:
     """The plan of a node that becomes active, its budgets from the times of the pair.
 
@@ -115,11 +124,13 @@ class Takeover:
         if self.waiting(name):
             self._steps[name].status, self._steps[name].detail = Status.SKIPPED, why
 
-    def give_up(self, now_ns: int) -> None:
-        """Close what has had no end for ``GIVE_UP_MS``, as failed (ETIMEDOUT)."""
+    def give_up(self, now_ns: int, but: str = "") -> None:
+        """Close what has had no end for ``GIVE_UP_MS``, as failed (ETIMEDOUT); ``but``: a step still to come."""
         if now_ns < self.give_up_ns:
             return
         for name, one in self._steps.items():
+            if name == but:
+                continue
             if one.status is Status.WAITING:
                 self.skip(name, "what it waits for did not end")
             elif one.status is Status.RUNNING:

@@ -108,7 +108,7 @@ def begin_handover(draft: Draft, reason: str, *, stop: bool = False) -> None:
 def refuse_handover(draft: Draft) -> str:
     """Return why the twin cannot take over on demand; empty when it can."""
     twin, beat, witness = draft.twin, draft.twin.beat, draft.witness
-    fit = beat is not None and able(beat.health) and beat.health.rack_ok
+    fit = beat is not None and able(beat.health) and beat.health.rack_ok and beat.health.broker_ok
     hurdles = (
         (draft.me.role is not Role.ACTIVE, "this node is not active; ask the active one"),
         (draft.me.handing is not None, "a handover is going on"),

@@ -91,6 +91,7 @@ def _health(health: Health) -> dict[str, Any]:
         "hot": health.hot,
         "rack_ok": health.rack_ok,
         "publishing": health.publishing,
+        "broker_ok": health.broker_ok,
         "fit": health.fit,
     }
 

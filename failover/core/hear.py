@@ -69,6 +69,9 @@ def _beat(draft: Draft, beat: Beat) -> None:
         joined=me.joined or beat.role is Role.ACTIVE,
         switched_ns=draft.now_ns if before is not None and before.role is not beat.role else me.switched_ns,
     )
+    if beat.late and not (before is not None and before.late):
+        draft.talk = replace(draft.talk, next_ask_ns=draft.now_ns)  # is it the witness, or its link?
+    _vouched(draft, before, beat)
     # It holds nothing now, so it needs no promise of ours; only a beat that answers this session's can say so.
     if (beat.role is Role.STANDBY or beat.handover) and beat.seen >= draft.talk.first:
         draft.hold = replace(draft.hold, pledge_until_ns=0)
@@ -145,9 +148,20 @@ def _restarted(draft: Draft) -> None:
         unknown(settings.beat_ns, settings.silence_ns, settings.phi), heard_ns=old.heard_ns, lost_noted=old.lost_noted
     )
     draft.attention = replace(draft.attention, twin_silent_ns=0)
+    draft.witness = replace(draft.witness, probe=None, vouched=0)
 
 
 # --- the witness ---
+
+
+def _vouched(draft: Draft, before: Beat | None, beat: Beat) -> None:
+    """The twin was answered after it had heard that we miss answers; are ours still missing from now on?"""
+    witness = draft.witness
+    if 0 < witness.late_from <= beat.vouched and (before is None or before.vouched < beat.vouched):
+        if witness.backed is None:
+            draft.talk = replace(draft.talk, next_ask_ns=draft.now_ns)
+        missed = witness.missed if witness.backed is None else witness.backed[1]
+        draft.witness = replace(witness, backed=(draft.now_ns, missed))
 
 
 def _answered(draft: Draft, sent_ns: int, holder: str, wait_ns: int) -> None:
@@ -155,6 +169,9 @@ def _answered(draft: Draft, sent_ns: int, holder: str, wait_ns: int) -> None:
     asked_ns = sent_ns or now_ns
     if now_ns - asked_ns > draft.settings.witness_lost_ns or asked_ns < witness.asked_ns:
         return  # an answer so old says nothing of now
+    probe, vouched = witness.probe, witness.vouched
+    if probe is not None and sent_ns >= probe[0]:
+        vouched, probe = probe[1], None
     draft.witness = replace(
         witness,
         ok=True,
@@ -163,8 +180,16 @@ def _answered(draft: Draft, sent_ns: int, holder: str, wait_ns: int) -> None:
         asked_ns=asked_ns,
         holder=holder,
         holder_until_ns=now_ns + wait_ns,
+        missed=0,
+        late_from=0,
+        backed=None,
+        probe=probe,
+        vouched=vouched,
     )
     draft.attention = replace(draft.attention, witness_silent_ns=0)
+    due_ns = asked_ns + draft.settings.renew_ns
+    if due_ns > now_ns and not draft.talk.claiming and draft.me.handing is None:
+        draft.talk = replace(draft.talk, next_ask_ns=due_ns)
 
 
 def _granted(draft: Draft, event: Granted) -> None:
@@ -178,7 +203,8 @@ def _granted(draft: Draft, event: Granted) -> None:
     renews = me.role is Role.ACTIVE and me.handing is None
     bound = not hold.holding and now_ns < hold.pledge_until_ns  # also of one that is active for records alone
     if void or bound or not (renews or me.want is not None):
-        give_back(draft, event.epoch)
+        if not hold.holding:  # an old answer under the epoch of what we hold since must not free that
+            give_back(draft, event.epoch)
         return
     draft.hold = replace(hold, holding=True, granted=event.epoch, lease_until_ns=max(hold.lease_until_ns, until_ns))
     draft.granted = True

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from failover.core.state import (
+    BACKED_MISSES,
     DEFER_NS,
+    HANDOVER_AGAIN_NS,
     HARD_BEATS,
     LONGEST_PROMISE_NS,
+    LOST_MISSES,
+    LOST_RENEWALS,
     RACKLESS_PROMISE_NS,
     SOFT_NS,
     VOLUNTARY_NS,
@@ -25,10 +29,10 @@ def able(health: Health) -> bool:
 
 
 def rank(health: Health) -> int:
-    """0: useless, 1: able, 2: able and cool. The witness is left out: whether it answers is judged by comparison."""
+    """0: useless, 1: able, 2: able, cool and acknowledged by the broker. The witness is judged by comparison alone."""
     if not able(health):
         return 0
-    return _ABLE if health.hot else _WELL
+    return _WELL if not health.hot and health.broker_ok else _ABLE
 
 
 def why_unable(health: Health) -> str:
@@ -72,6 +76,25 @@ def rack_cut(view: View) -> bool:
     return lasted and now_ns - witness.ok_ns > settings.witness_lost_ns + settings.renew_ns
 
 
+def rack_lost(view: View) -> bool:
+    """The witness answers the twin and not this active node, which need not wait for the end of its lease then.
+
+    That the twin has been answered is no proof: when the witness dies one of two nodes has the last answer, and when it
+    comes back one has the first. So the twin has to vouch for an answer to a question that it asked after it had heard
+    that we miss some, and then we have to miss some more.
+    """
+    witness, beat, settings, now_ns = view.witness, view.twin.beat, view.settings, view.now_ns
+    if witness.missed < LOST_MISSES or view.attention.witness_silent_ns < LOST_RENEWALS * settings.renew_ns:
+        return False
+    if beat is None or not view.twin.alive or beat.role is Role.ACTIVE or rank(beat.health) != _WELL:
+        return False
+    if witness.backed is None or beat.late or not beat.health.rack_ok:
+        return False
+    backed_ns, missed = witness.backed
+    backed = now_ns - backed_ns <= settings.witness_lost_ns and witness.missed - missed >= BACKED_MISSES
+    return backed and (view.me.switched_ns is None or now_ns - view.me.switched_ns >= HANDOVER_AGAIN_NS)
+
+
 def wanted(view: View) -> Trigger | None:
     """Return why this standby ought to become active now, None when it ought not."""
     me, twin = view.me, view.twin
@@ -83,10 +106,11 @@ def wanted(view: View) -> Trigger | None:
     if not twin.alive:
         return Trigger.DRILL if view.now_ns < me.drill_until_ns else Trigger.SILENCE
     if beat.handover:
-        return Trigger.HANDOVER if rank(beat.health) == _WELL and beat.health.rack_ok else Trigger.UNFIT
+        well = rank(beat.health) == _WELL and beat.health.rack_ok and not beat.late
+        return Trigger.HANDOVER if well else Trigger.UNFIT
     if rack_cut(view):
         return Trigger.UNFIT
-    fit = view.witness.ok and rank(me.health) == _WELL
+    fit = view.witness.ok and able(me.health) and not me.health.hot
     return Trigger.UNFIT if fit and not able(beat.health) else None
 
 
@@ -131,13 +155,14 @@ def promise(view: View) -> int:
 def compare(view: View) -> str:
     """How the active node compares with its twin: "hard" (it must give way), "soft" (it should), "" (it stays)."""
     me, beat = view.me, view.twin.beat
-    if beat is None or not view.twin.alive or beat.role is Role.ACTIVE or rank(beat.health) != _WELL:
+    if beat is None or not view.twin.alive or beat.role is Role.ACTIVE or not able(beat.health) or beat.health.hot:
         return ""
     if view.witness.ok and not beat.health.rack_ok:
         return ""
     if not able(me.health):
         return "hard"
-    return "soft" if me.health.hot or me.health.cameras < beat.health.cameras else ""
+    better = rank(me.health) != _WELL or me.health.cameras < beat.health.cameras
+    return "soft" if better and rank(beat.health) == _WELL else ""
 
 
 def why_hand_over(view: View) -> str:
@@ -145,19 +170,35 @@ def why_hand_over(view: View) -> str:
     me, twin, settings, now_ns = view.me, view.twin, view.settings, view.now_ns
     if now_ns < me.hand_after_ns or now_ns < view.attention.deaf_until_ns or twin.beat is None:
         return ""
+    if rack_lost(view):
+        return "the witness answers the twin and not this node"
     lasted_ns = now_ns - me.worse_ns
     if me.worse == "hard" and (not me.health.publishing or lasted_ns >= HARD_BEATS * settings.beat_ns):
         return why_unable(me.health)
     if me.switched_ns is not None and now_ns - me.switched_ns < VOLUNTARY_NS:
         return ""
     if me.worse == "soft" and lasted_ns >= SOFT_NS:
-        return "it is hot" if me.health.hot else f"{me.health.cameras} cameras here, {twin.beat.health.cameras} there"
-    well = twin.alive and view.witness.ok and twin.fit_ns is not None and twin.beat.role is Role.STANDBY
+        return _why_soft(me.health, twin.beat.health)
+    return _why_fail_back(view)
+
+
+def _why_fail_back(view: View) -> str:
+    me, twin, settings, now_ns = view.me, view.twin, view.settings, view.now_ns
+    standby = twin.beat is not None and twin.beat.role is Role.STANDBY
+    well = twin.alive and view.witness.ok and standby
     if settings.fail_back and not settings.preferred and well and twin.fit_ns is not None:
         fit_ns = now_ns - twin.fit_ns
         if fit_ns >= settings.fail_back_after_ns and now_ns - (me.switched_ns or 0) >= settings.fail_back_after_ns:
             return f"fail-back: the preferred node has been fit for {fit_ns / 1e9:.0f} s"
     return ""
+
+
+def _why_soft(ours: Health, theirs: Health) -> str:
+    if ours.hot:
+        return "it is hot"
+    if not ours.broker_ok:
+        return "the broker does not acknowledge"
+    return f"{ours.cameras} cameras here, {theirs.cameras} there"
 
 
 def must_yield(view: View, beat: Beat) -> bool:

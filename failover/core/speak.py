@@ -28,14 +28,15 @@ def own_health(view: View) -> Health:
         hot=health.hot,
         rack_ok=view.witness.ok,
         publishing=health.publishing and not stopped,
+        broker_ok=health.broker_ok,
     )
 
 
 def _beat(draft: Draft) -> bool:
-    talk, me, now_ns, beat_ns = draft.talk, draft.me, draft.now_ns, draft.settings.beat_ns
+    talk, me, witness, now_ns, beat_ns = draft.talk, draft.me, draft.witness, draft.now_ns, draft.settings.beat_ns
     promise_ns, heard, health = promise(draft), draft.twin.beat, own_health(draft)
     epoch = me.epoch if me.role is Role.ACTIVE else me.known
-    gist = (me.role, epoch, health, me.handing is not None, promise_ns > 0)
+    gist = (me.role, epoch, health, me.handing is not None, promise_ns > 0, witness.late, witness.vouched)
     due = now_ns >= talk.next_beat_ns
     if not due and gist == talk.gist:
         return False
@@ -48,7 +49,11 @@ def _beat(draft: Draft) -> bool:
         seen=heard.number if heard is not None else 0,
         promise_ns=promise_ns,
         handover=me.handing is not None,
+        late=witness.late,
+        vouched=witness.vouched,
     )
+    if witness.late and not witness.late_from:
+        draft.witness = replace(witness, late_from=beat.number)
     next_ns = talk.next_beat_ns
     if due:
         next_ns = next_ns + beat_ns if now_ns - next_ns < beat_ns else now_ns + beat_ns
@@ -107,12 +112,24 @@ def _ask(draft: Draft) -> None:
         return
     renewing = active and not bound and (hold.holding or draft.witness.ok)
     what: Literal["claim", "look", "release"] = "claim" if claiming or renewing else "look"
-    epoch, pause_ns = me.known, settings.claim_ns if claiming else settings.renew_ns
+    epoch, pause_ns = me.known, settings.claim_ns
+    if not claiming:  # an answer puts the next question off until it is due
+        pause_ns = settings.claim_ns // 2 if draft.witness.ok else settings.renew_ns
     if me.handing is not None:
         what = "release" if hold.granted > 0 else "look"
         epoch, pause_ns = hold.granted, settings.claim_ns
     draft.then.append(AskWitness(what, epoch))
     draft.talk = replace(talk, claiming=claiming, next_ask_ns=now_ns + pause_ns)
+    _asked(draft)
+
+
+def _asked(draft: Draft) -> None:
+    """Count what awaits an answer; one that comes proves to a twin whose answers are late that the witness lives."""
+    witness, beat = draft.witness, draft.twin.beat
+    probe = witness.probe
+    if probe is None and beat is not None and beat.late:
+        probe = draft.now_ns, beat.number
+    draft.witness = replace(witness, missed=witness.missed + 1, probe=probe)
 
 
 def next_wake_ns(state: State) -> int:

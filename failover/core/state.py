@@ -33,6 +33,10 @@ HARD_BEATS: Final = (
 )
 DEFER_NS: Final = 1_000 * NS_PER_MS  # nobody is active: how long a fitter twin is waited for
 DRILL_NS: Final = 60_000 * NS_PER_MS  # a drill that nobody ends is over
+LATE_MISSES: Final = 2  # questions without an answer, the older one long due: the twin is asked what it hears
+LOST_MISSES: Final = 6  # and so many, over LOST_RENEWALS renewals: at a loss of 5 % each way less than once an hour
+LOST_RENEWALS: Final = 2.75
+BACKED_MISSES: Final = 3  # of them after the twin's first word that the witness lives: it may have just come back
 RACK_NOTE_NS: Final = 300 * NS_PER_MS  # the witness lost for so long is worth an event; three lost answers are not
 SETTLE_NS: Final = 1_000 * NS_PER_MS  # twin or witness back for so long: worth an event
 LATE_NOTE_NS: Final = 10_000 * NS_PER_MS  # between two notes of late ticks
@@ -135,7 +139,12 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """The rack's word. ``asked_ns``: when the newest answered question was asked; ``holder`` counts until its time."""
+    """The rack's word. ``asked_ns``: when the newest answered question was asked; ``holder`` counts until its time.
+
+    ``missed``: questions since then. ``late_from``: the first of our beats that said so, 0 before it. ``backed``: the
+    twin vouches for it all the same; when it last did, and what was missed when it first did. The other way round,
+    ``probe``: when we asked after a late beat of the twin, and that beat's number; answered, it is ``vouched``.
+    """
 
     ok: bool = False
     ok_ns: int = 0  # answers since
@@ -144,6 +153,16 @@ class Witness:
     holder: str = ""
     holder_until_ns: int = 0
     lost_noted: bool = False
+    missed: int = 0
+    late_from: int = 0
+    backed: tuple[int, int] | None = None
+    probe: tuple[int, int] | None = None
+    vouched: int = 0
+
+    @property
+    def late(self) -> bool:
+        """It owes us answers."""
+        return self.missed >= LATE_MISSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +172,7 @@ class Talk:
     number: int
     first: int  # the number of this session's first beat
     sent: tuple[tuple[int, int], ...] = ()  # (number, when) of our last beats
-    gist: tuple[Role, int, Health, bool, bool] | None = None  # of the last beat: what is worth a beat when it changes
+    gist: tuple[Role, int, Health, bool, bool, bool, int] | None = None  # of the last beat: a change is worth a beat
     next_beat_ns: int = 0
     next_ask_ns: int = 0
     claiming: bool = False

@@ -44,7 +44,8 @@ class Health:
     """What decides whether a node can do the work. ``cameras``: how many deliver frames through the whole pipeline.
 
     ``clock_ok``: stamps are within their limit, or may be published all the same. ``hot``: the node says that it will
-    throttle. ``rack_ok``: the witness answers. A node that has said nothing is not fit.
+    throttle. ``rack_ok``: the witness answers. ``broker_ok``: the broker acknowledges. A node that has said nothing is
+    not fit.
     """
 
     cameras: int = 0
@@ -52,11 +53,13 @@ class Health:
     hot: bool = False
     rack_ok: bool = False
     publishing: bool = False  # the publisher is there and takes frames
+    broker_ok: bool = True  # false only once the publisher says so
 
     @property
     def fit(self) -> bool:
         """Able to be the active one."""
-        return self.cameras > 0 and self.clock_ok and not self.hot and self.rack_ok and self.publishing
+        whole = self.cameras > 0 and self.clock_ok and self.publishing
+        return whole and not self.hot and self.rack_ok and self.broker_ok
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,11 @@ class Beat:
 
     ``number`` grows by one a beat; ``seen`` is the highest number heard from the twin (0: none) and ``promise_ns``
     says: for this long after you sent beat ``seen`` I shall not claim the lease. ``handover``: please take over.
+
+    ``late``: the witness owes me answers. ``vouched`` (0: none) is the number of a beat of yours that was late: the
+    witness has answered a question that I asked after I had heard it. ``given`` (0: none) is the wire's to fill in: I
+    gave back the lease of this epoch and shall never hold it again. It is what a release says to the witness; the twin
+    shows it with its claims, should the release itself not get through.
     """
 
     number: int
@@ -75,6 +83,9 @@ class Beat:
     seen: int = 0
     promise_ns: int = 0
     handover: bool = False
+    late: bool = False
+    vouched: int = 0
+    given: int = 0
 
 
 # --- what can happen ------------------------------------------------------------------------------------------------

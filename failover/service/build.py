@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from failover.actions.address import VirtualAddress, parse_addresses
@@ -10,7 +11,9 @@ from failover.actions.perform import Actions, Parts
 from failover.cut import restore_leftover
 from failover.history import HistoryWriter, history_folder
 from failover.link import PublisherPort, socket_path
+from failover.link_recorder import RecorderPort, recorder_socket_path
 from failover.service.control import ControlServer
+from failover.service.epoch import EpochFile
 from failover.service.realtime import become_punctual
 from failover.service.service import FailoverService, Ports
 from failover.service.settings import settings_of
@@ -23,8 +26,11 @@ from touchline.timeline import SystemClock
 _LOG: Final = logging.getLogger("failover")
 
 
-def open_service(config: NodeConfig, section: FailoverSection) -> FailoverService:
-    """Open sockets and threads. Raises ConfigError, ResourceError or HardwareError naming what cannot be had."""
+def open_service(config: NodeConfig, section: FailoverSection, unsaid: Callable[[], int]) -> FailoverService:
+    """Open sockets and threads. Raises ConfigError, ResourceError or HardwareError naming what cannot be had.
+
+    ``unsaid``: how many lines the log has not taken; for the status.
+    """
     run_dir = config.node.run_dir
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -43,7 +49,10 @@ def open_service(config: NodeConfig, section: FailoverSection) -> FailoverServic
     settings = settings_of(section, config.node.name)
     wire = NodeWire.open(section, config.mqtt, config.node.name)
     publisher, control = PublisherPort(socket_path(run_dir)), ControlServer(run_dir)
-    ports = Ports(wire, publisher, control, HistoryWriter(history_folder(config)))
+    folder = history_folder(config)
+    recorders = RecorderPort(recorder_socket_path(run_dir)) if config.record is not None else None
+    ports = Ports(wire, publisher, control, HistoryWriter(folder), EpochFile(folder), recorders, unsaid)
+    cameras = [camera.number for camera in config.camera] if recorders is not None else []
     clock = SystemClock()
 
     def actions(service: FailoverService) -> Actions:
@@ -51,6 +60,7 @@ def open_service(config: NodeConfig, section: FailoverSection) -> FailoverServic
             Parts(
                 settings,
                 address=address,
+                recorder=service.recorders.outcome if cameras else None,
                 event=service.publish,
                 finished=service.finished,
                 noted=service.noted,
@@ -61,4 +71,4 @@ def open_service(config: NodeConfig, section: FailoverSection) -> FailoverServic
 
     scheduling = become_punctual(section.realtime_priority)
     _LOG.info("pair %s, twin %s, %s", section.pair, section.twin, scheduling)
-    return FailoverService(settings, ports, actions, scheduling)
+    return FailoverService(settings, ports, cameras, actions, scheduling)

@@ -1,7 +1,8 @@
 """The drill on a real node: its links switched off for a second, the service asked what followed (FOV-4).
 
-What the twin did comes in its own words over the beats, in PTP time; what this node did from its own service. Frames
-at the rack are counted there (``touchline aggregator audit``), not here.
+What the twin did comes in its own words over the beats, in PTP time; what this node did from its own service; how the
+match went on from the recordings of both (:mod:`failover.service.film`). Frames at the rack are counted there
+(``touchline aggregator audit``), not here.
 """
 
 from __future__ import annotations
@@ -16,26 +17,30 @@ from failover.actions.sequence import takeover_steps
 from failover.core.types import Role
 from failover.cut import LinkCut, Restored
 from failover.drill import Drill, Request, Situation, Watched, refusal, run
-from failover.drill_report import DrillStore, Mark, marks_of
+from failover.drill_report import Continuity, DrillStore, Mark, marks_of
 from failover.history import append, encode, history_folder
+from failover.owned import as_owner_of
 from failover.service.control import ask
+from failover.service.film import AROUND_NS, Cut, film, why_no_film
 from failover.service.settings import settings_of
 from failover.timeline import draw
 from touchline.config import NodeConfig
 from touchline.config.failover import FailoverSection
 from touchline.errors import InputError, TouchlineError
-from touchline.timeline import SystemClock, monotonic_ns, utc_s, utc_text
+from touchline.timeline import SystemClock, monotonic_ns, sleep_until, utc_s, utc_text
 from touchline.windows import parse_window
 
 REPORTS: Final = "drills"
+COPY_WAIT_NS: Final = 10_000_000_000  # the twin's recorders come back half a second after the links, and send the rest
+POLL_NS: Final = 200_000_000
 _LOG: Final = logging.getLogger("failover.drill")
 
 
 class NodeHands:
     """Does what the plan wants, on this node."""
 
-    def __init__(self, run_dir: Path, links: LinkCut, note: Callable[[str], None]) -> None:
-        self._run_dir, self._links, self._note = run_dir, links, note
+    def __init__(self, config: NodeConfig, links: LinkCut, note: Callable[[str], None]) -> None:
+        self._config, self._run_dir, self._links, self._note = config, config.node.run_dir, links, note
         self._clock = SystemClock()
         self._restored_ns: int | None = None
         self._heard_ms: float | None = None
@@ -65,6 +70,25 @@ class NodeHands:
     def ptp_ns(self, at_ns: int) -> int:
         """PTP time of a moment, by the system clock; the same clock that stamps the reports."""
         return self._clock.at(at_ns).ptp_ns
+
+    def film(self, cut_ptp_ns: int, restored_ptp_ns: int) -> Continuity:
+        """What is on disk here, once the twin's copy has come this far."""
+        if why_no_film(self._config):
+            return film(self._config, Cut(cut_ptp_ns, restored_ptp_ns))
+        if not cut_ptp_ns:
+            return Continuity(why="the PTP time of the cut is not known", wanted=True)
+        self._note("waiting for the twin's recording")
+        until_ns = monotonic_ns() + COPY_WAIT_NS
+        while monotonic_ns() < until_ns and not self._is_copied(restored_ptp_ns + AROUND_NS):
+            sleep_until(monotonic_ns() + POLL_NS)
+        return film(self._config, Cut(cut_ptp_ns, restored_ptp_ns))
+
+    def _is_copied(self, ptp_ns: int) -> bool:
+        try:
+            recorders = self._status()["recorders"]
+        except TouchlineError:
+            return False
+        return all((one.get("twin_ptp_ns") or 0) >= ptp_ns for one in recorders)
 
     def watch(self, cut_ns: int, cut_ptp_ns: int) -> Watched:
         """What the service knows by now, its own part and the twin's."""
@@ -120,21 +144,30 @@ def why_not(config: NodeConfig, section: FailoverSection, *, forced: bool) -> In
 
 def run_drill(
     config: NodeConfig, section: FailoverSection, *, forced: bool, cut_ms: float, note: Callable[[str], None]
-) -> tuple[dict[str, Any], Path]:
-    """Cut, measure, restore, keep the report; returns it and where it lies, its picture beside it.
+) -> tuple[dict[str, Any], Path | None]:
+    """Cut, measure, restore, keep the report; returns it and where it lies (None: nowhere), its picture beside it.
 
     Raises LinkError when the service does not run, HardwareError or ResourceError when nothing could be cut.
     """
     node = config.node.name
     budgets = {one.name: one.budget_ms for one in takeover_steps(settings_of(section, node))}
     request = Request(node, section.twin, utc_text(), cut_ms=cut_ms, forced=forced, budgets=budgets)
-    hands = NodeHands(config.node.run_dir, LinkCut(section.drill_interfaces, config.node.run_dir), note)
+    hands = NodeHands(config, LinkCut(section.drill_interfaces, config.node.run_dir), note)
     report = run(Drill(request), hands)
-    folder = history_folder(config)
-    path = DrillStore(folder / REPORTS).save(report, draw(report))
-    line = {"ok": report["ok"], "summary": report["summary"], "figures": report["figures"], "report": path.name}
     try:
-        append(folder, encode("drill", line, str(report["at"])))
-    except (OSError, TouchlineError) as error:
-        _LOG.warning("the history does not take the drill: %s", error)
-    return report, path
+        return report, keep(report, history_folder(config))
+    except OSError as error:
+        trouble = f"the report cannot be kept in {error.filename or history_folder(config)}: {error.strerror}"
+        return {**report, "ok": False, "trouble": [*report["trouble"], trouble]}, None
+
+
+def keep(report: Mapping[str, Any], folder: Path) -> Path:
+    """Put a report, its picture and a line of history into the service's folder, as its owner. Raises OSError."""
+    with as_owner_of(folder):
+        path = DrillStore(folder / REPORTS).save(report, draw(report))
+        line = {"ok": report["ok"], "summary": report["summary"], "figures": report["figures"], "report": path.name}
+        try:
+            append(folder, encode("drill", line, str(report["at"])))
+        except OSError as error:
+            _LOG.warning("the history does not take the drill: %s", error)
+    return path

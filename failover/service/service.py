@@ -10,14 +10,12 @@ from __future__ import annotations
 import logging
 import select
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from failover.actions.perform import Actions
 from failover.actions.report import TakeoverReport
-from failover.core.change import refuse_handover
-from failover.core.draft import Draft
 from failover.core.step import State, describe, initial, next_wake_ns, step
 from failover.core.types import (
     Action,
@@ -36,8 +34,11 @@ from failover.core.types import (
     Tick,
 )
 from failover.link import ABSENT, NodeEvent, Opened, PublisherWord
+from failover.link_recorder import RecorderPort
+from failover.service import handover
 from failover.service.control import Ask, ControlServer
-from failover.service.show import health_text
+from failover.service.epoch import EpochFile
+from failover.service.recorders import Recorders
 from failover.wire.told import SwitchTold, told_of
 from touchline.notify import notify, watchdog_interval_s
 from touchline.timeline import monotonic_ns
@@ -84,26 +85,38 @@ class History(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything outside. ``actions`` is made by the caller, its ``finished`` and ``noted`` being ours (see build)."""
+    """Everything outside. ``recorders``: None without ``[record]``. ``unsaid``: lines that the log did not take."""
 
     wire: Wire
     publisher: Port
     control: ControlServer
     history: History
+    epochs: EpochFile
+    recorders: RecorderPort | None = None
+    unsaid: Callable[[], int] = lambda: 0
 
 
 class FailoverService:
-    """See the module. :meth:`run` serves until SIGTERM; :meth:`turn` is one turn, for tests that hold the clock."""
+    """See the module. :meth:`run` serves until SIGTERM; :meth:`turn` is one turn, for tests that hold the clock.
+
+    ``cameras``: those that are recorded. ``make_actions``: their ``finished``, ``noted`` and ``recorder`` are ours.
+    """
 
     def __init__(
-        self, settings: Settings, ports: Ports, make_actions: Callable[[FailoverService], Actions], scheduling: str
+        self,
+        settings: Settings,
+        ports: Ports,
+        cameras: Sequence[int],
+        make_actions: Callable[[FailoverService], Actions],
+        scheduling: str,
     ) -> None:
         self.settings = settings
         self._ports = ports
         self._scheduling = scheduling
+        self.recorders = Recorders(cameras)
         self._actions = make_actions(self)
         self._planned_ns = monotonic_ns()
-        self._state: State = initial(settings, self._planned_ns)
+        self._state: State = initial(settings, self._planned_ns, ports.epochs.found)
         self._trouble = "the publisher is not connected"
         self._gate: Gate | None = None
         self._handover: tuple[int, int] | None = None  # who asked, until when
@@ -118,6 +131,8 @@ class FailoverService:
         self._word_ns: int | None = None  # the publisher's last word; None while there is none to expect
         self._waits_for_drop = True
         self._dropped_ns: int | None = None  # when the exclusive things were given up last
+        if ports.epochs.damage:
+            self._note(Note("warning", "epoch_file", ports.epochs.damage))
 
     # --- for the owner ----------------------------------------------------------------------------------------------
 
@@ -150,7 +165,9 @@ class FailoverService:
         self._take(ready, now_ns)
         self._miss_publisher(now_ns)
         self._feed(Tick())
+        self._ports.epochs.keep(self._state.me.known)
         now_ns = monotonic_ns()
+        self._look_at_recorders(now_ns)
         self._actions.serve(now_ns)
         self._answer_handover(now_ns)
         self._feed_watchdog(now_ns)
@@ -162,8 +179,10 @@ class FailoverService:
     def close(self) -> None:
         """Give everything back."""
         self._actions.close()
-        for port in (self._ports.wire, self._ports.publisher, self._ports.control, self._ports.history):
-            port.close()
+        ports = self._ports
+        for port in (ports.wire, ports.publisher, ports.control, ports.history, ports.epochs, ports.recorders):
+            if port is not None:
+                port.close()
 
     # --- what the actions tell --------------------------------------------------------------------------------------
 
@@ -193,7 +212,10 @@ class FailoverService:
         return {
             "node": self.settings.node,
             **describe(self._state, now_ns),
-            "trouble": self._trouble,
+            "trouble": "; ".join(one for one in (self._trouble, self.recorders.trouble) if one),
+            "recorders": self.recorders.document(now_ns),
+            "epoch_file": self._ports.epochs.trouble,
+            "unsaid": self._ports.unsaid(),
             "gate": None if self._gate is None else {"open": self._gate.open, "epoch": self._gate.epoch},
             "dropped_ms_ago": None if self._dropped_ns is None else (now_ns - self._dropped_ns) / 1e6,
             "holds_address": self._actions.holds_address,
@@ -214,6 +236,7 @@ class FailoverService:
             *ports.publisher.filenos(),
             *ports.control.filenos(),
             *self._actions.filenos(),
+            *(ports.recorders.filenos() if ports.recorders is not None else []),
         ]
 
     def _take(self, ready: list[int], now_ns: int) -> None:
@@ -262,6 +285,13 @@ class FailoverService:
             return
         self._trouble = word.trouble
         self._feed(word.pipeline)
+
+    def _look_at_recorders(self, now_ns: int) -> None:
+        port = self._ports.recorders
+        if port is not None:
+            note = self.recorders.look(port.receive(), port.cameras, self._word_ns is not None, now_ns)
+            if note is not None:
+                self._note(note)
 
     def _feed(self, event: Event) -> None:
         """One event to the core; what it says is done in its order: what shuts comes first."""
@@ -322,37 +352,21 @@ class FailoverService:
             control.answer(asked.caller, {"ok": True, "text": asked.what})
 
     def _begin_handover(self, asked: Ask, now_ns: int) -> None:
-        why = self._why_no_handover(now_ns)
+        why = handover.why_not(self._state, now_ns) or ("a hand-over is under way" if self._handover else "")
         if why:
             self._ports.control.answer(asked.caller, {"ok": False, "text": why})
             return
         self._handover = asked.caller, now_ns + HANDOVER_WAIT_NS
         self._feed(Command("handover"))
 
-    def _why_no_handover(self, now_ns: int) -> str:
-        said = describe(self._state, now_ns)
-        twin = said["twin"]
-        if said["role"] != Role.ACTIVE.value:
-            return f"{self.settings.node} is standby; hand over from {self.settings.twin}"
-        if self._handover is not None:
-            return "a hand-over is under way"
-        if twin["heard_ms_ago"] is not None and not twin["suspected"] and not twin["fit"]:
-            return f"{self.settings.twin} is not fit to take over: {health_text(twin['health'])}"
-        return refuse_handover(Draft.of(self._state, now_ns))
-
     def _answer_handover(self, now_ns: int) -> None:
         if self._handover is None:
             return
         caller, until_ns = self._handover
-        said = describe(self._state, now_ns)
-        if said["role"] == Role.STANDBY.value and said["twin"]["role"] == Role.ACTIVE.value:
-            answer = {"ok": True, "text": f"{self.settings.twin} is active, epoch {said['twin']['epoch']}"}
-        elif now_ns >= until_ns or not said["handing_over"]:
-            answer = {"ok": False, "text": f"{self.settings.twin} did not take over; this node is {said['role']}"}
-        else:
-            return
-        self._handover = None
-        self._ports.control.answer(caller, answer)
+        answer = handover.answer(self._state, now_ns, until_ns)
+        if answer is not None:
+            self._handover = None
+            self._ports.control.answer(caller, answer)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 

@@ -21,10 +21,16 @@ def status_text(document: Mapping[str, Any]) -> str:
     for path in wire["twin"]["paths"]:
         counts = f"{path['heard']:,} beats, {path['lost']:,} lost"
         lines.append(f"  path       {path['path']}: {counts}, last {_ago(path['heard_ms_ago'])}")
+    if document["recorders"]:
+        lines.append(f"  recording  {', '.join(_recorder(one) for one in document['recorders'])}")
     late = document["late"]
     lines.append(f"  punctual   {document['scheduling']}; {late['turns']} late turns, worst {late['max_ms']:.1f} ms")
     last = document["last_switch"]
     lines.append(f"  last       {_switch(last)}" if last else "  last       no switch since the service began")
+    if document["epoch_file"]:
+        lines.append(f"  epoch      NOT kept for the next start: {document['epoch_file']}")
+    if document["unsaid"]:
+        lines.append(f"  log        {document['unsaid']} lines lost: nobody took them")
     for event in document["events"][-5:]:
         lines.append(f"  {event['severity']:<10} {event['text']}")
     return "\n".join(lines)
@@ -52,6 +58,7 @@ def health_text(health: Mapping[str, Any]) -> str:
     parts += ["hot"] if health["hot"] else []
     parts += [] if health["rack_ok"] else ["no witness"]
     parts += [] if health["publishing"] else ["not publishing"]
+    parts += [] if health["broker_ok"] else ["the broker does not acknowledge"]
     return ("fit, " if health["fit"] else "NOT FIT, ") + ", ".join(parts)
 
 
@@ -77,6 +84,11 @@ def _witness(witness: Mapping[str, Any], wire: Mapping[str, Any]) -> str:
     trip = wire["round_trip_us"]
     text += f", round trip p50 {trip['p50']:.0f} us, p99 {trip['p99']:.0f} us" if trip else ""
     return text + (f"; lease of {witness['holder']}" if witness["holder"] else "; nobody holds the lease")
+
+
+def _recorder(one: Mapping[str, Any]) -> str:
+    said = f"camera {one['camera']} {one['state']}"
+    return said if one.get("last_ms_ago") is None else f"{said} (last picture {_ago(one['last_ms_ago'])})"
 
 
 def _switch(last: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ value or a :class:`WireError` with a kind to count. Nothing here is authenticate
 | hello | session 16, heard 16 (the receiver's session, zero: unknown), name 16, length 2, certificate (DER) |
 | lost | none; the head's channel is the one that the sender does not know |
 | confirm | the sender's nonce 8, the receiver's 8 (zero: unknown), 1: this is the sender's present channel |
-| beat | role 1, flags 1, cameras 2, epoch 8, number 8, seen 8, promise 8, cursors 1, each: camera 2, exposure 8 |
-| ask | what 1, pair 16, node 16, epoch 8, lease 8, request 8 |
+| beat | role 1, flags 1, cameras 2, epoch, number, seen, promise, vouched, given 8, cursors 1, each: camera 2, time 8 |
+| ask | what 1, pair 16, node 16, epoch 8, given 8, lease 8, request 8 |
 | switch | see :mod:`failover.wire.told` |
 | answer | verdict 1, reason 1, holder 16, epoch 8, duration 8 (lease or wait), request 8 |
 """
@@ -40,9 +40,9 @@ MAGIC: Final = b"TLF"
 HEAD: Final = struct.Struct("<3sBBBHQQ")  # magic, version, kind, path, body bytes, channel, number
 _HELLO: Final = struct.Struct("<16s16s16sH")
 _CONFIRM: Final = struct.Struct("<8s8sB")
-_BEAT: Final = struct.Struct("<BBHQQQQB")
+_BEAT: Final = struct.Struct("<BBHQQQQQQB")
 _CURSOR: Final = struct.Struct("<Hq")
-_ASK: Final = struct.Struct("<B16s16sQQQ")
+_ASK: Final = struct.Struct("<B16s16sQQQQ")
 _ANSWER: Final = struct.Struct("<BB16sQQQ")
 
 _NAME: Final = re.compile(rb"[a-z0-9-]{1,16}")
@@ -121,7 +121,10 @@ What = Literal["claim", "look", "release"]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A node to the witness. ``epoch``: the highest it knows for the pair; ``lease_ns``: for how long it would like."""
+    """A node to the witness. ``epoch``: the highest it knows for the pair; ``lease_ns``: for how long it would like.
+
+    ``given`` (0: none): what the twin's beats say, see :class:`Beat`.
+    """
 
     what: What
     pair: str
@@ -129,6 +132,7 @@ class Ask:
     epoch: int
     lease_ns: int
     request: int
+    given: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +171,7 @@ Message = Confirm | Beat | Ask | Grant | Denial | SwitchTold
 _ROLES: Final = (Role.STANDBY, Role.ACTIVE)
 _WHATS: Final[tuple[What, ...]] = ("claim", "look", "release")
 _GRANTED, _DENIED = 1, 0
-_FLAGS: Final = 0x1F
+_FLAGS: Final = 0x7F
 
 
 def pack(kind: Kind, path: int, channel: int, number: int, body: bytes) -> bytes:
@@ -228,13 +232,10 @@ def encode(message: Message) -> tuple[Kind, bytes]:
         return Kind.SWITCH, encode_told(message)
     if isinstance(message, Ask):
         what, pair, node = _WHATS.index(message.what), message.pair.encode("ascii"), message.node.encode("ascii")
-        return Kind.ASK, _ASK.pack(what, pair, node, message.epoch, message.lease_ns, message.request)
-    if isinstance(message, Grant):
-        numbers = (message.epoch, message.lease_ns, message.request)
-        return Kind.ANSWER, _ANSWER.pack(_GRANTED, Reason.FREE, b"", *numbers)
-    if isinstance(message, Denial):
-        numbers = (message.epoch, message.wait_ns, message.request)
-        return Kind.ANSWER, _ANSWER.pack(_DENIED, message.reason, message.holder.encode("ascii"), *numbers)
+        numbers = (message.epoch, message.given, message.lease_ns, message.request)
+        return Kind.ASK, _ASK.pack(what, pair, node, *numbers)
+    if isinstance(message, Grant | Denial):
+        return Kind.ANSWER, _encode_answer(message)
     return Kind.CONFIRM, _CONFIRM.pack(message.mine, message.yours, message.settled)
 
 
@@ -258,13 +259,19 @@ def decode(kind: Kind, body: bytes) -> Message:
     return Confirm(mine, yours, bool(settled))
 
 
+def _encode_answer(answer: Grant | Denial) -> bytes:
+    if isinstance(answer, Grant):
+        return _ANSWER.pack(_GRANTED, Reason.FREE, b"", answer.epoch, answer.lease_ns, answer.request)
+    holder = answer.holder.encode("ascii")
+    return _ANSWER.pack(_DENIED, answer.reason, holder, answer.epoch, answer.wait_ns, answer.request)
+
+
 def _encode_beat(beat: Beat) -> bytes:
     health = beat.health
     if len(beat.cursors) > MAX_CAMERAS:
         raise ValueError(f"{len(beat.cursors)} cursors; a node has at most {MAX_CAMERAS} cameras")
-    flags = (
-        beat.handover | health.clock_ok << 1 | health.hot << 2 | health.rack_ok << 3 | health.publishing << 4
-    )  # bits 0 to 4
+    bits = (beat.handover, health.clock_ok, health.hot, health.rack_ok, health.publishing, beat.late, health.broker_ok)
+    flags = sum(bit << place for place, bit in enumerate(bits))
     head = _BEAT.pack(
         _ROLES.index(beat.role),
         flags,
@@ -273,6 +280,8 @@ def _encode_beat(beat: Beat) -> bytes:
         beat.number,
         beat.seen,
         beat.promise_ns,
+        beat.vouched,
+        beat.given,
         len(beat.cursors),
     )
     return head + b"".join(_CURSOR.pack(cursor.camera, cursor.ptp_ns) for cursor in beat.cursors)
@@ -280,21 +289,22 @@ def _encode_beat(beat: Beat) -> bytes:
 
 def _decode_beat(body: bytes) -> Beat:
     _need(len(body) >= _BEAT.size, Fault.LENGTH, "a beat too short")
-    role, flags, cameras, epoch, number, seen, promise_ns, count = _BEAT.unpack_from(body)
+    role, flags, cameras, epoch, number, seen, promise_ns, vouched, given, count = _BEAT.unpack_from(body)
     _need(len(body) == _BEAT.size + count * _CURSOR.size, Fault.LENGTH, "cursors of another number")
     _need(role < len(_ROLES) and not flags & ~_FLAGS and count <= MAX_CAMERAS, Fault.FIELD, "a beat's role or flags")
-    _need(epoch <= MAX_EPOCH, Fault.FIELD, "a beat's epoch")
+    _need(max(epoch, given) <= MAX_EPOCH, Fault.FIELD, "a beat's epochs")
     cursors = tuple(CameraCursor(camera, ptp_ns) for camera, ptp_ns in _CURSOR.iter_unpack(body[_BEAT.size :]))
     _need(len({cursor.camera for cursor in cursors}) == count, Fault.FIELD, "two cursors of one camera")
-    health = Health(cameras, bool(flags & 2), bool(flags & 4), bool(flags & 8), bool(flags & 16))
-    return Beat(number, _ROLES[role], epoch, health, cursors, seen, promise_ns, bool(flags & 1))
+    handover, clock_ok, hot, rack_ok, publishing, late, broker_ok = (bool(flags >> place & 1) for place in range(7))
+    health = Health(cameras, clock_ok, hot, rack_ok, publishing, broker_ok)
+    return Beat(number, _ROLES[role], epoch, health, cursors, seen, promise_ns, handover, late, vouched, given)
 
 
 def _decode_ask(body: bytes) -> Ask:
     _need(len(body) == _ASK.size, Fault.LENGTH, "an ask of another length")
-    what, pair, node, epoch, lease_ns, request = _ASK.unpack(body)
-    _need(what < len(_WHATS) and epoch <= MAX_EPOCH, Fault.FIELD, "what is asked, or its epoch")
-    return Ask(_WHATS[what], _name(pair), _name(node), epoch, lease_ns, request)
+    what, pair, node, epoch, given, lease_ns, request = _ASK.unpack(body)
+    _need(what < len(_WHATS) and max(epoch, given) <= MAX_EPOCH, Fault.FIELD, "what is asked, or an epoch")
+    return Ask(_WHATS[what], _name(pair), _name(node), epoch, lease_ns, request, given)
 
 
 def _decode_answer(body: bytes) -> Grant | Denial:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import socket
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from failover.core.types import Beat, BeatHeard, Denied, Granted, TwinRestarted
-from failover.wire.beats import Ask, Denial, Grant, Reason, What
+from failover.wire.beats import Ask, Denial, Grant, Message, Reason, What
 from failover.wire.endpoint import Endpoint, Taken
 from failover.wire.identity import Credentials, load_credentials
 from failover.wire.peer import Peer
@@ -94,6 +94,7 @@ class NodeWire:
         self._asked: OrderedDict[int, _Asked] = OrderedDict()
         self._answers = _WitnessStatistics()
         self._stray = 0
+        self._gave = self._given = 0  # the highest epoch that was given back: by us; by the twin, as it says
         self._ways: dict[int, _Way] = {}
         try:
             self._paths = [self._path(number, ours, theirs) for number, (ours, theirs) in enumerate(section.paths)]
@@ -142,30 +143,31 @@ class NodeWire:
     def send_beat(self, beat: Beat, now_ns: int) -> None:
         """Send a beat on every path; a twin that does not know us gets a hello besides."""
         self._greet(self.twin, now_ns)
-        for way, datagram in zip(self._paths, self.twin.seal(beat), strict=False):
-            way.send(datagram)
+        self._to_twin(replace(beat, given=self._gave))
 
     def tell(self, told: SwitchTold) -> None:
         """Tell the twin of our last switch, on every path; nothing is repeated."""
-        for way, datagram in zip(self._paths, self.twin.seal(told), strict=False):
-            way.send(datagram)
+        self._to_twin(told)
 
     def ask(self, what: What, epoch: int, now_ns: int) -> int | None:
         """Ask the witness; return the request's number, or None while it has not been met yet.
 
-        A release voids what was claimed before: a grant that is still on its way is then no longer ours.
+        A release voids what was claimed before: a grant that is still on its way is then no longer ours. The next
+        beats tell the twin of it too, whose claims show it to the witness: our own word may not get through.
         """
+        if what == "release":
+            self._asked.clear()
+            self._gave = max(self._gave, epoch)
         self._greet(self.witness, now_ns)
         if not self.witness.connected:
             return None
-        if what == "release":
-            self._asked.clear()
         self._request += 1
         self._asked[self._request] = _Asked(now_ns, what == "claim")
         while len(self._asked) > MAX_OUTSTANDING:
             self._asked.popitem(last=False)
         lease_ns = round(self._section.lease_ms * 1e6)
-        question = Ask(what, self._section.pair, self._node, epoch, lease_ns, self._request)
+        given = self._given if what == "claim" else 0
+        question = Ask(what, self._section.pair, self._node, epoch, lease_ns, self._request, given)
         for datagram in self.witness.seal(question):
             self._to_witness.send(datagram)
         self._answers.asked += 1
@@ -205,6 +207,10 @@ class NodeWire:
         for way in self._ways.values():
             way.socket.close()
 
+    def _to_twin(self, message: Message) -> None:
+        for way, datagram in zip(self._paths, self.twin.seal(message), strict=False):
+            way.send(datagram)
+
     def _greet(self, peer: Peer, now_ns: int) -> None:
         if peer.hello_due(now_ns):
             for way in self._paths if peer is self.twin else [self._to_witness]:
@@ -213,6 +219,7 @@ class NodeWire:
     def _events_of(self, taken: Taken, now_ns: int) -> list[WireEvent]:
         message = taken.message
         if taken.peer is self.twin and isinstance(message, Beat):
+            self._given = max(self._given, message.given)
             return [BeatHeard(message)]
         if taken.peer is self.twin and isinstance(message, SwitchTold):
             return [message]

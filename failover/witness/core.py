@@ -3,7 +3,9 @@
 1. A lease is a node's in one session, for a time counted from our answer; the node counts from its question, so its own
    end comes first.
 2. Another holder, or the same node in another session, gets it only when the lease has run out or was given back, and
-   with a new epoch, higher than every one that we gave or that a node has told us of.
+   with a new epoch, higher than every one that we gave or that a node has told us of. It may be given back by the
+   twin's word too, who shows the epoch that its holder has given up: an epoch is one holder's, and it never takes it up
+   again, so the word is true however late it comes.
 3. A claim that cannot be granted is denied at once and waits: it is granted at the moment the lease runs out, unless it
    is older than 60 ms then (or half the lease it asked for), or its node has asked for something else since.
 4. A new process grants nothing before the longest lease that its predecessor may have given is over.
@@ -51,7 +53,7 @@ class Change:
     epoch: int
     node: str
     before: str
-    why: Literal["claimed", "waited for", "given back", "ran out"]
+    why: Literal["claimed", "waited for", "given back", "given back to the twin", "ran out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,13 @@ class LeaseTable:
         pair.waiting.pop(ask.node, None)
         if ask.epoch <= MAX_TOLD_EPOCH:
             pair.told = max(pair.told, ask.epoch)
+        holder = pair.holder
         if ask.what == "claim":
+            if holder is not None and holder.node != ask.node and 0 < ask.given == pair.epoch:
+                self._changes.append(Change(ask.pair, pair.epoch, "", holder.node, "given back to the twin"))
+                pair.holder, pair.over = None, True
             return self._claim(ask, who, pair, now_ns)
-        if ask.what == "release" and pair.holder == who and ask.epoch == pair.epoch:  # an overtaken one frees nothing
+        if ask.what == "release" and holder == who and ask.epoch == pair.epoch:  # an overtaken one frees nothing
             self._changes.append(Change(ask.pair, pair.epoch, "", ask.node, "given back"))
             pair.holder, pair.over = None, True
         return self._denial(ask, pair, now_ns)

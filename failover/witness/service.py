@@ -16,13 +16,13 @@ from types import FrameType
 from typing import Any, Final
 
 from failover.service.realtime import become_punctual
+from failover.speaker import Speaker
 from failover.wire.beats import Ask, Denial, Grant, Message
 from failover.wire.endpoint import Endpoint, Taken
 from failover.wire.identity import load_credentials
 from failover.wire.peer import Peer
 from failover.wire.sockets import Address, drain, look_up, open_socket, send
 from failover.witness.core import Change, LeaseTable
-from failover.witness.speaker import Speaker
 from failover.witness.store import EpochStore
 from touchline.config.rack import RackConfig
 from touchline.config.witness import split_bind

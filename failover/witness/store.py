@@ -9,21 +9,18 @@ to start: beginning at 1 again would have the rack drop what a new holder sends.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import threading
-import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from failover.durable import MAX_FILE_BYTES, checked_line, read_checked, replace_file
 from touchline.errors import InputError, ResourceError
 from touchline.timeline import utc_text
 
 BLOCK: Final = 1024
 MAX_EPOCH: Final = 2**63 - 1
-MAX_FILE_BYTES: Final = 4096
 _FORMAT: Final = "touchline witness 1"
 
 
@@ -37,25 +34,19 @@ class State:
 
 def to_text(state: State, when: str) -> str:
     """The line of a file."""
-    body: dict[str, Any] = {
-        "format": _FORMAT,
-        "reserved": state.reserved,
-        "longest_lease_ns": state.longest_lease_ns,
-        "written": when,
-    }
-    return json.dumps({**body, "crc32": _checksum(body)}) + "\n"
+    return checked_line(
+        {
+            "format": _FORMAT,
+            "reserved": state.reserved,
+            "longest_lease_ns": state.longest_lease_ns,
+            "written": when,
+        }
+    )
 
 
 def from_text(text: str) -> State:
     """Read a file's line. Raises ValueError in plain words for anything that :func:`to_text` did not write."""
-    try:
-        body = json.loads(text)
-        if not isinstance(body, dict) or body.get("format") != _FORMAT:
-            raise ValueError(f'not "{_FORMAT}"')
-        if body.pop("crc32", None) != _checksum(body):
-            raise ValueError("the checksum is wrong")
-    except RecursionError as error:
-        raise ValueError("no line of JSON") from error
+    body = read_checked(text, _FORMAT)
     numbers = [body.get("reserved"), body.get("longest_lease_ns")]
     if not all(type(number) is int and 0 <= number <= MAX_EPOCH for number in numbers):
         raise ValueError("a number is out of range")
@@ -155,7 +146,7 @@ class EpochStore:
     def _reserve(self, reserved: int, lease_ns: int) -> None:
         text = to_text(State(min(reserved, MAX_EPOCH), lease_ns), utc_text())
         for file in self._files:
-            _replace(file, text)
+            replace_file(file, text)
         self._durable = min(reserved, MAX_EPOCH)
 
     def _reserve_behind(self, reserved: int) -> None:
@@ -185,23 +176,3 @@ def _lock(path: Path) -> int:
         os.close(held)
         raise ResourceError(f"another witness uses {path}", hint="one rack has one witness; end the other") from error
     return held
-
-
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".new")
-    with suppress(FileNotFoundError):
-        fresh.unlink()
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
-        out.write(text.encode())
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _checksum(body: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(body, sort_keys=True).encode())

@@ -327,8 +327,7 @@ def _step_back(trial: Trial) -> None:
 def _both_active(trial: Trial) -> int:
     """Both are told to be active at once when they start, and are started together."""
     site, at_ns = trial.site, monotonic_ns()
-    for node in site.nodes.values():
-        node.stop()
+    site.stop_nodes()
     eager = replace(site.settings, start=dict.fromkeys(NODES, "active"))
     for node in site.nodes.values():
         node.write(eager)

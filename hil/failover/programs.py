@@ -66,16 +66,20 @@ class Program:
         if words not in self.said():
             raise ResourceError(f"{self.name} ended: {last_lines(self.said())}", hint=f"see {self.log_file}")
 
+    def ask(self) -> None:
+        """SIGTERM; several that are asked end side by side."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+
     def stop(self, within_s: float = 10.0) -> None:
         """SIGTERM, then SIGKILL to it and its children."""
         if self.process is None:
             return
         pids = processes_of([self])
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(within_s)
+        self.ask()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(within_s)
         send(signal.SIGKILL, pids)
         self.process.wait()
         self.process = None

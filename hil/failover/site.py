@@ -176,6 +176,13 @@ class Site:
             node.boot()
         self.await_running()
 
+    def stop_nodes(self) -> None:
+        """End both in good order, side by side."""
+        for node in self.nodes.values():
+            node.agent.ask()
+        for node in self.nodes.values():
+            node.stop()
+
     def start_aggregator(self) -> None:
         """Start it and return when it serves."""
         self.aggregator.start()

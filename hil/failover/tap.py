@@ -75,6 +75,7 @@ class TapLog:
     lines: list[str] = field(default_factory=list)
     _said: dict[str, tuple[str, int, bool]] = field(default_factory=dict)
     _asked: OrderedDict[tuple[str, int], int] = field(default_factory=OrderedDict)
+    _gave: dict[str, int] = field(default_factory=dict)
 
     def left_node(self, at_ns: int, node: str, message: Message) -> None:
         """A node sent this; the second path's copy says nothing new."""
@@ -83,6 +84,9 @@ class TapLog:
             while len(self._asked) > MAX_ASKED:
                 self._asked.popitem(last=False)
         if isinstance(message, Beat):
+            if message.given > self._gave.get(node, 0):  # to the twin, who shows it to the rack
+                self._gave[node] = message.given
+                self._line("release", at_ns, node=node, epoch=message.given)
             word = message.role.value, message.epoch, message.health.fit
             if self._said.get(node) != word:
                 self._said[node] = word

@@ -64,4 +64,6 @@ def example(step_ms: float | None = 8.34, missing: int | None = 0) -> dict[str, 
         1_003.0,
         False,
     )
-    return compose(facts, marks, Continuity(step_ms, missing, 0), BUDGETS)
+    return compose(
+        facts, marks, Continuity(step_ms, missing, pictures=362, nodes=("pitch-a1", "pitch-a2"), wanted=True), BUDGETS
+    )

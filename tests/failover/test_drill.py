@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from failover.cut import Restored
 from failover.drill import CUT_MS, WATCH_MS, Drill, Phase, Request, Situation, Watched, refusal, run
-from failover.drill_report import Continuity, DrillStore, Mark, drill_text, marks_of
+from failover.drill_report import Continuity, DrillStore, Facts, Mark, compose, drill_text, marks_of
 from failover.timeline import draw
 from tests.failover.drills import BUDGETS, CUT_PTP_NS, example, release, takeover
 from touchline.errors import LinkError
@@ -67,7 +67,12 @@ class FakeHands:
         self._do("watch")
         looks = self.done.count("watch")
         marks = (*marks_of(takeover(), cut_ptp_ns), *marks_of(release(), cut_ptp_ns))
-        return Watched(marks, Continuity(8.3, 0, 0), calm=looks >= self.calm_after)
+        return Watched(marks, calm=looks >= self.calm_after)
+
+    def film(self, cut_ptp_ns: int, restored_ptp_ns: int) -> Continuity:
+        assert not self.is_cut and restored_ptp_ns - cut_ptp_ns >= 1_000 * MS
+        self._do("film")
+        return Continuity(8.3, 0, wanted=True)
 
     def ptp_ns(self, at_ns: int) -> int:
         return CUT_PTP_NS
@@ -84,9 +89,10 @@ def drilled(hands: FakeHands) -> dict[str, Any]:
 def test_a_drill_in_its_order():
     hands = FakeHands()
     report = drilled(hands)
-    assert hands.done == ["drill-begin", "prepare", "cut", "restore", "watch", "watch", "watch", "drill-end"]
+    assert hands.done == ["drill-begin", "prepare", "cut", "restore", "watch", "watch", "watch", "drill-end", "film"]
     assert report["ok"] is True and report["was_cut_ms"] == CUT_MS
     assert report["summary"] == "ok: switched 101 ms after the cut"
+    assert {check["check"]: check["value"] for check in report["checks"]}["largest step of picture time"] == 8.3
     assert report["figures"]["detect_ms"] == 62.0 and report["figures"]["overlap_ms"] == 0.0
     assert [mark["kind"] for mark in report["marks"]][:3] == ["last beat", "cut", "suspicion"]
 
@@ -98,20 +104,23 @@ def test_a_rack_that_never_calms_down_is_not_watched_for_ever():
     assert hands.now_ns - begun_ns <= (CUT_MS + WATCH_MS + 300) * MS
 
 
-@pytest.mark.parametrize("what", ["drill-begin", "prepare", "cut", "restore", "watch", "drill-end"])
+@pytest.mark.parametrize("what", ["drill-begin", "prepare", "cut", "restore", "watch", "drill-end", "film"])
 def test_whatever_fails_the_links_are_on_and_the_report_says_it(what):
     hands = FakeHands({what})
     report = drilled(hands)
     assert not hands.is_cut
     assert report["ok"] is False and report["trouble"] == [f"{what} failed"]
-    assert hands.done[-1] == "drill-end"
+    assert "drill-end" in hands.done[-2:]
     assert "restore" in hands.done
     assert report["summary"] == f"NOT ok: {what} failed"
     draw(report)
     drill_text(report)
 
 
-@given(st.sets(st.sampled_from(["drill-begin", "prepare", "cut", "restore", "watch", "drill-end"])), st.integers(0, 9))
+@given(
+    st.sets(st.sampled_from(["drill-begin", "prepare", "cut", "restore", "watch", "drill-end", "film"])),
+    st.integers(0, 9),
+)
 def test_failures_and_an_interrupt_at_any_moment_leave_nothing_cut(fails, moment):
     hands = FakeHands(fails)
     hands.interrupt_after = moment
@@ -165,9 +174,7 @@ def test_two_active_nodes_and_a_torn_picture_fail_the_drill_with_advice():
     assert torn["ok"] is False and "512 to 768" in torn["advice"][0]
     assert "failed: largest step of picture time" in torn["summary"]
     missing = example(missing=3)
-    assert missing["ok"] is False and "frames missing" in missing["summary"]
-    from failover.drill_report import Facts, compose
-
+    assert missing["ok"] is False and "pictures missing" in missing["summary"]
     facts = Facts("a", "b", "2026-11-21T10:00:00Z", CUT_PTP_NS, "eth0", 1000.0, 1000.0, False)
     both = compose(
         facts,
@@ -183,9 +190,24 @@ def test_two_active_nodes_and_a_torn_picture_fail_the_drill_with_advice():
 def test_what_was_not_measured_is_said_and_not_passed_off_as_good():
     report = example(step_ms=None, missing=None)
     results = {check["check"]: check["result"] for check in report["checks"]}
-    assert results["largest step of picture time"] == results["frames missing"] == "not measured"
+    assert results["largest step of picture time"] == results["pictures missing"] == "not measured"
     assert results["switch from the cut"] == "ok"
     assert "not measured" in drill_text(report)
+    assert not report["ok"] and "not measured: largest step of picture time" in report["summary"]
+
+
+def test_a_site_that_records_nothing_is_told_why_there_is_no_figure():
+    facts = Facts("a", "b", "2026-11-21T10:00:00Z", CUT_PTP_NS, "eth0", 1000.0, 1000.0, False)
+    report = compose(facts, [Mark("twin", "gate", 90.0)], Continuity(why="no [record] is set"), {})
+    assert report["ok"] and "picture time: not measured: no [record] is set" in drill_text(report)
+
+
+def test_a_slow_camera_may_take_as_long_as_a_frame():
+    facts = Facts("a", "b", "2026-11-21T10:00:00Z", CUT_PTP_NS, "eth0", 1000.0, 1000.0, False)
+    marks = [Mark("twin", "gate", 90.0)]
+    assert compose(facts, marks, Continuity(40.2, 0, limit_ms=41.0), {})["ok"]
+    torn = compose(facts, marks, Continuity(80.0, 1, limit_ms=41.0), {})
+    assert not torn["ok"] and "512 to 768" in torn["advice"][0]
 
 
 def test_a_report_without_a_clock_gives_no_marks():
@@ -201,4 +223,4 @@ def test_the_last_reports_are_kept_with_their_pictures(tmp_path):
     assert path.name == "drill-20261115T100000Z.json"
     assert [one.name[6:14] for one in store.reports()] == ["20261113", "20261114", "20261115"]
     names = sorted(one.name for one in (tmp_path / "drills").iterdir())
-    assert len(names) == 6 and not any(name.endswith(".part") for name in names)
+    assert len(names) == 6 and not any(name.endswith(".new") for name in names)

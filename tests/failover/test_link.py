@@ -42,7 +42,9 @@ CURSORS = st.dictionaries(st.integers(0, 65535), COUNTS, max_size=16).map(
     lambda found: tuple(CameraCursor(camera, ptp_ns) for camera, ptp_ns in sorted(found.items()))
 )
 GATES = st.builds(Gate, st.booleans(), COUNTS, COUNTS, st.sampled_from(Role), st.booleans(), CURSORS)
-HEALTHS = st.builds(Health, st.integers(0, 16), st.booleans(), st.booleans(), st.just(False), st.booleans())
+HEALTHS = st.builds(
+    Health, st.integers(0, 16), st.booleans(), st.booleans(), st.just(False), st.booleans(), st.booleans()
+)
 WORDS = st.builds(PublisherWord, st.builds(Pipeline, HEALTHS, CURSORS), st.text(max_size=400))
 OPENED = st.builds(Opened, COUNTS, st.none() | st.builds(CameraCursor, st.integers(0, 65535), COUNTS), COUNTS)
 GATE = Gate(True, 7, 123, Role.ACTIVE, True, (CameraCursor(1, 5),))
@@ -230,7 +232,7 @@ def test_one_service_a_node_and_a_dead_ones_socket_is_taken_over(path: Path) -> 
         PublisherPort(path)
     assert service.receive() == [] and service.connected, "the publisher stays where it is"
     publisher.close()
-    service._listener.close()  # as kill -9 leaves it
+    service._listener._socket.close()  # as kill -9 leaves it
     again = PublisherPort(path)
     service.close()
     assert path.exists(), "it is another one's now"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -120,3 +121,8 @@ def test_a_browser_shows_every_word_within_the_page_in_light_and_dark(tmp_path):
                     apart = one is other or one["right"] <= other["x"] or other["right"] <= one["x"]
                     assert apart or one["bottom"] <= other["y"] + 4 or other["bottom"] <= one["y"] + 4, (one, other)
         browser.close()
+
+
+def test_the_picture_in_the_documents_is_what_is_drawn():
+    shown = Path(__file__).resolve().parents[2] / "docs" / "images" / "drill.svg"
+    assert shown.read_text() == draw(example()), "write it anew: draw(tests.failover.drills.example())"

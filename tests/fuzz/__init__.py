@@ -1,1 +1,1 @@
-"""Coverage-guided fuzz targets (atheris); run one with ``make fuzz`` or ``python -m tests.fuzz.record``."""
+"""Coverage-guided fuzz targets (atheris); ``make fuzz`` runs them in turn, ``python -m tests.fuzz.failover`` one."""

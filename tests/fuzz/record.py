@@ -5,13 +5,12 @@ Half of the inputs get a true magic, layout hash and CRC put back in: a checksum
 
 from __future__ import annotations
 
-import argparse
 import io
-import sys
-from pathlib import Path
 
 import atheris
 import google_crc32c
+
+from tests.fuzz.run import VECTORS, fuzz
 
 with atheris.instrument_imports(include=["touchline"]):
     from touchline.record import (
@@ -23,8 +22,6 @@ with atheris.instrument_imports(include=["touchline"]):
         unpack_batch,
     )
     from touchline.record_text import read_batches, record_dict
-
-VECTORS = Path(__file__).parents[1] / "vectors"
 
 
 def repaired(data: bytes) -> bytes:
@@ -60,17 +57,7 @@ def one_input(data: bytes) -> None:
 
 def main() -> None:
     """Run for a bounded time over the golden vectors' mutations."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python -m tests.fuzz.record --seconds 60")
-    parser.add_argument("--seconds", type=int, default=30, help="stop after so long (default 30)")
-    parser.add_argument("--corpus", type=Path, default=None, help="folder that keeps interesting inputs")
-    arguments = parser.parse_args()
-    fuzz = [sys.argv[0], f"-max_total_time={arguments.seconds}", "-max_len=1200", "-print_final_stats=1"]
-    if arguments.corpus:
-        arguments.corpus.mkdir(parents=True, exist_ok=True)
-        (arguments.corpus / "golden").write_bytes(b"\0" + (VECTORS / "batch_v1.tlb").read_bytes())
-        fuzz.append(str(arguments.corpus))
-    atheris.Setup(fuzz, one_input)
-    atheris.Fuzz()
+    fuzz("tests.fuzz.record", __doc__ or "", one_input, {"batch": b"\0" + (VECTORS / "batch_v1.tlb").read_bytes()})
 
 
 if __name__ == "__main__":

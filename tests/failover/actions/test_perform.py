@@ -16,6 +16,7 @@ from failover.actions.address import Held, IPInterface, VirtualAddress, parse_ad
 from failover.actions.netlink import Link
 from failover.actions.perform import Actions, Parts
 from failover.actions.report import Status, TakeoverReport
+from failover.actions.sequence import Outcome
 from failover.core.types import Changed, Exclusive, Note, Role, Settings, Trigger
 from touchline.errors import LinkError
 from touchline.timeline import monotonic_ns
@@ -120,8 +121,8 @@ def test_every_failing_step_still_runs_the_others(loop):
     address.error = LinkError("the kernel refuses")
     address.error.__cause__ = OSError(errno.ENOBUFS, "no room")
 
-    def recorder(role: Role, epoch: int) -> str:
-        raise OSError(errno.ENOSPC, "disk full")
+    def recorder(change: Changed, begun_ns: int, now_ns: int) -> Outcome:
+        return Outcome(now_ns, errno.EIO, "camera 1: nothing is written")
 
     def event(document: dict[str, Any]) -> None:
         raise LinkError("no publisher")
@@ -137,18 +138,19 @@ def test_every_failing_step_still_runs_the_others(loop):
         "recorder": "failed", "event": "failed",
     }  # fmt: skip
     codes = {step.step: step.code for step in report.steps}
-    assert (codes["address"], codes["recorder"], codes["event"]) == (errno.ENOBUFS, errno.ENOSPC, 6)
+    assert (codes["address"], codes["recorder"], codes["event"]) == (errno.ENOBUFS, errno.EIO, 6)
     assert not report.ok
     assert [note.code for note in one.notes] == ["failover-address"]
 
 
-def test_a_refused_address_is_tried_again_and_its_end_of_trouble_told(loop):
+def test_a_refused_address_is_tried_again_and_its_end_of_trouble_told_once(loop, caplog):
     address = FakeAddress()
     address.error = LinkError("the kernel refuses")
     one = loop(address=address)
     one.become(Role.ACTIVE, hold=True)
     one.until(lambda: len(address.asked) >= 3)
     assert len([note for note in one.notes if note.code == "failover-address"]) == 1  # not once a try
+    assert caplog.records == []  # whoever takes the note logs it
     address.error = None
     one.until(lambda: address.there)
     one.until(lambda: any(note.severity == "info" for note in one.notes))
@@ -187,14 +189,41 @@ def test_a_job_that_runs_after_the_lease_asks_the_kernel_nothing(loop):
 
 def test_records_alone_take_nothing_exclusive(loop):
     address = FakeAddress()
-    recorded: list[Role] = []
-    one = loop(address=address, recorder=lambda role, epoch: recorded.append(role))
+    one = loop(address=address, recorder=lambda change, begun_ns, now_ns: Outcome(now_ns, 0, "goes on"))
     one.become(Role.ACTIVE, hold=False)
     one.actions.opened(7, monotonic_ns())
     one.until(lambda: one.reports)
-    assert statuses(one.reports[0])["address"] == statuses(one.reports[0])["recorder"] == "skipped"
+    found = statuses(one.reports[0])
+    assert (found["address"], found["announce"], found["recorder"]) == ("skipped", "skipped", "ok")
     assert "records" in one.reports[0].steps[3].detail
-    assert "hold" not in address.asked and recorded == []
+    assert "hold" not in address.asked
+
+
+def test_a_recording_is_measured_to_its_first_picture_and_late_is_said(loop):
+    told: list[Outcome] = []
+    one = loop(recorder=lambda change, begun_ns, now_ns: told[0] if told else Outcome(now_ns, None, "no picture yet"))
+    one.become(Role.ACTIVE, hold=False)
+    one.actions.opened(7, monotonic_ns())
+    one.actions.serve(monotonic_ns())
+    assert one.reports == []
+    begun_ns = one.actions._current.start.now_ns
+    told.append(Outcome(begun_ns + 63 * MS, 0, "camera 1: writes PTP 12"))
+    one.actions.serve(monotonic_ns())
+    step = one.reports[0].steps[5]
+    assert (step.step, step.status, step.took_ms, step.budget_ms) == ("recorder", Status.OK, 63.0, 50.0)
+    assert step.late and step.document()["late"] is True and step.detail == "camera 1: writes PTP 12"
+
+
+def test_a_recording_that_never_answers_fails_with_what_it_waits_for(loop):
+    one = loop(recorder=lambda change, begun_ns, now_ns: Outcome(now_ns, None, "camera 1: no picture yet"))
+    one.become(Role.ACTIVE, hold=False)
+    one.actions.opened(7, monotonic_ns())
+    one.actions.serve(monotonic_ns() + 1_900 * MS)
+    assert one.reports == []
+    one.actions.serve(monotonic_ns() + 2_100 * MS)
+    step = one.reports[0].steps[5]
+    assert (step.status, step.code, step.detail) == (Status.FAILED, errno.ETIMEDOUT, "camera 1: no picture yet")
+    assert not one.reports[0].ok
 
 
 def test_a_publisher_that_says_nothing_is_written_down(loop):
@@ -217,7 +246,9 @@ def test_a_whole_takeover_on_real_kernels(three):
         return one.actions.holds_address
 
     def take_over() -> TakeoverReport:
-        one = Loop(address=address, recorder=lambda role, epoch: f"segment {epoch}")
+        one = Loop(
+            address=address, recorder=lambda change, begun_ns, now_ns: Outcome(now_ns, 0, f"epoch {change.epoch}")
+        )
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM):
                 one.become(Role.ACTIVE, hold=True)

@@ -5,33 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from failover.core import types as core
 from failover.core.step import State, describe, initial, next_wake_ns, step
-from failover.core.types import (
-    NS_PER_MS,
-    Action,
-    AskWitness,
-    Beat,
-    BeatHeard,
-    CameraCursor,
-    Changed,
-    Command,
-    Denied,
-    Event,
-    Exclusive,
-    Gate,
-    Granted,
-    Health,
-    Note,
-    Pipeline,
-    Role,
-    SendBeat,
-    Settings,
-    Tick,
-)
+from tests.failover.core import parts
+from tests.failover.core.parts import MS
 
-MS = NS_PER_MS
 BEGIN_NS = 1_000_000 * MS
-FIT = Health(cameras=2, clock_ok=True, publishing=True, rack_ok=True)
+FIT = replace(parts.FIT, rack_ok=True)
 _A = TypeVar("_A")
 
 
@@ -39,12 +19,12 @@ class Bench:
     """Node ``a``, whose twin ``b`` and whose witness do what is said here; time moves in steps of 5 ms at most."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = Settings("a", "b", **settings)
+        self.settings = core.Settings("a", "b", **settings)
         self.now_ns = BEGIN_NS
         self.state: State = initial(self.settings, self.now_ns)
-        self.said: list[Action] = []  # since the last look
-        self.history: list[tuple[int, Action]] = []
-        self.twin = Beat(0, Role.STANDBY, 0, FIT)  # what the twin goes on saying, every beat, while it speaks
+        self.said: list[core.Action] = []  # since the last look
+        self.history: list[tuple[int, core.Action]] = []
+        self.twin = core.Beat(0, core.Role.STANDBY, 0, FIT)  # what the twin goes on saying, every beat, while it speaks
         self.speaks = False
         self.twin_next_ns = 0
         self.holder: str | None = None  # None: the witness is dead; "": free; else who holds the lease
@@ -52,13 +32,13 @@ class Bench:
 
     # --- time ---
 
-    def feed(self, event: Event, late_ns: int = 0) -> list[Action]:
+    def feed(self, event: core.Event, late_ns: int = 0) -> list[core.Action]:
         self.now_ns += late_ns
         self.state, actions = step(self.state, event, self.now_ns)
         self.said += actions
         self.history += [(self.now_ns, action) for action in actions]
         for action in actions:
-            if isinstance(action, AskWitness):
+            if isinstance(action, core.AskWitness):
                 self._witness(action)
         return list(actions)
 
@@ -72,16 +52,16 @@ class Bench:
             self.now_ns = due_ns
             if self.speaks and self.now_ns >= self.twin_next_ns:
                 self.hear()
-            self.feed(Tick())
+            self.feed(core.Tick())
 
     # --- the twin ---
 
-    def hear(self, **change: Any) -> list[Action]:
+    def hear(self, **change: Any) -> list[core.Action]:
         """One beat of the twin, now."""
         beat = replace(self.twin, **{"number": self.twin.number + 1, "seen": self.state.talk.number, **change})
         self.twin, self.speaks = beat, True
         self.twin_next_ns = self.now_ns + self.settings.beat_ns
-        return self.feed(BeatHeard(beat))
+        return self.feed(core.BeatHeard(beat))
 
     def silence(self) -> None:
         """The twin stops; what it said last is remembered, for when it comes back."""
@@ -89,17 +69,17 @@ class Bench:
 
     # --- the witness ---
 
-    def _witness(self, ask: AskWitness) -> None:
+    def _witness(self, ask: core.AskWitness) -> None:
         if self.holder is None:
             return
         if ask.what == "claim" and self.holder in ("", "a"):
             if self.holder == "":
                 self.epoch, self.holder = max(self.epoch, ask.epoch) + 1, "a"
-            self.feed(Granted(self.epoch, self.now_ns, self.settings.lease_ns))
+            self.feed(core.Granted(self.epoch, self.now_ns, self.settings.lease_ns))
             return
         if ask.what == "release" and self.holder == "a":
             self.holder = ""
-        self.feed(Denied(self.epoch, self.holder, 50 * MS if self.holder else 0, self.now_ns))
+        self.feed(core.Denied(self.epoch, self.holder, 50 * MS if self.holder else 0, self.now_ns))
 
     # --- what it said ---
 
@@ -111,21 +91,21 @@ class Bench:
         self.said.clear()
 
     def notes(self) -> list[str]:
-        return [note.code for note in self.look(Note)]
+        return [note.code for note in self.look(core.Note)]
 
-    def changes(self) -> list[Changed]:
-        return self.look(Changed)
+    def changes(self) -> list[core.Changed]:
+        return self.look(core.Changed)
 
-    def beats(self) -> list[Beat]:
-        return [sent.beat for sent in self.look(SendBeat)]
+    def beats(self) -> list[core.Beat]:
+        return [sent.beat for sent in self.look(core.SendBeat)]
 
     def asked(self) -> list[str]:
-        return [ask.what for ask in self.look(AskWitness)]
+        return [ask.what for ask in self.look(core.AskWitness)]
 
-    def role(self) -> Role:
+    def role(self) -> core.Role:
         return self.state.me.role
 
-    def gate(self) -> Gate:
+    def gate(self) -> core.Gate:
         gate = self.state.talk.gate
         assert gate is not None
         return gate
@@ -142,7 +122,7 @@ def starting(**settings: Any) -> Bench:
     """A fit node that has just started; the witness is there, the twin is not."""
     bench = Bench(**settings)
     bench.holder = ""
-    bench.feed(Pipeline(FIT, (CameraCursor(0, 1_000),)))
+    bench.feed(core.Pipeline(FIT, (core.CameraCursor(0, 1_000),)))
     return bench
 
 
@@ -150,9 +130,9 @@ def standing_by(**settings: Any) -> Bench:
     """A fit standby, its twin active under epoch 5 and renewing its lease."""
     bench = starting(**settings)
     bench.holder, bench.epoch = "b", 5
-    bench.hear(role=Role.ACTIVE, epoch=5)
+    bench.hear(role=core.Role.ACTIVE, epoch=5)
     bench.run(1_500)
-    assert bench.role() is Role.STANDBY
+    assert bench.role() is core.Role.STANDBY
     bench.clear()
     return bench
 
@@ -162,13 +142,10 @@ def active(**settings: Any) -> Bench:
     bench = starting(**settings)
     bench.hear()
     bench.run(2_000)
-    assert bench.role() is Role.ACTIVE and bench.exclusive()
+    assert bench.role() is core.Role.ACTIVE and bench.exclusive()
     bench.clear()
     return bench
 
 
 def begin_drill(bench: Bench) -> None:
-    bench.feed(Command("drill-begin"))
-
-
-__all__ = ["BEGIN_NS", "FIT", "MS", "Bench", "Exclusive", "active", "begin_drill", "standing_by", "starting"]
+    bench.feed(core.Command("drill-begin"))

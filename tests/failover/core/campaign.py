@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from failover.core.types import NS_PER_MS, Health, Settings
-from tests.failover.core.parts import Link
-from tests.failover.core.world import FIT, NODES, WITNESS, Node, World
+from failover.core.types import Health, Settings
+from tests.failover.core.parts import FIT, MS, Link
+from tests.failover.core.world import NODES, WITNESS, Node, World
 
-MS = NS_PER_MS
 Start = Literal["auto", "active", "standby"]
 SLOW = Settings("a", "b", beat_ns=200 * MS, silence_ns=600 * MS, lease_ns=600 * MS)
 HASTY = Settings("a", "b", beat_ns=5 * MS, silence_ns=15 * MS, lease_ns=30 * MS, renew_ns=5 * MS)

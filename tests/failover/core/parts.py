@@ -1,4 +1,4 @@
-"""The parts of the simulated world: links, a small witness, a node's life, a hold of the exclusive things."""
+"""What bench, world and their tests share: a fit node, links, a small witness, a node's life, a hold."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from failover.core.step import State
-from failover.core.types import NS_PER_MS, AskWitness
+from failover.core.types import NS_PER_MS, AskWitness, Health
 
 MS = NS_PER_MS
+FIT = Health(cameras=2, clock_ok=True, publishing=True)  # as its publisher says
 
 
 class BrokenRule(AssertionError):
@@ -30,10 +31,20 @@ class Link:
 Answer = Callable[[bool, int, str, int], None]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A question as it comes to the witness. ``given``: the epoch that the asker's twin says it gave back."""
+
+    node: str
+    session: int
+    what: AskWitness
+    given: int = 0
+
+
 class LeaseService(Protocol):
     """What answers at the rack; times are of the witness's clock."""
 
-    def ask(self, node: str, session: int, ask: AskWitness, now_ns: int, answer: Answer) -> None:
+    def ask(self, asked: Asked, now_ns: int, answer: Answer) -> None:
         """Call ``answer`` with granted, epoch, holder, and lease or wait in ns; once, or again when it may be had."""
         ...
 
@@ -49,10 +60,11 @@ class TinyWitness:
     session: int = 0
     until_ns: int = 0
 
-    def ask(self, node: str, session: int, ask: AskWitness, now_ns: int, answer: Answer) -> None:
-        answer(*self.judge(node, session, ask, now_ns))
+    def ask(self, asked: Asked, now_ns: int, answer: Answer) -> None:
+        answer(*self.judge(asked, now_ns))
 
-    def judge(self, node: str, session: int, ask: AskWitness, now_ns: int) -> tuple[bool, int, str, int]:
+    def judge(self, asked: Asked, now_ns: int) -> tuple[bool, int, str, int]:
+        node, session, ask = asked.node, asked.session, asked.what
         epoch = self.file[-1] if self.file else 0
         if self.holder and now_ns >= self.until_ns:  # a lapsed lease may be renewed by its holder under its epoch
             mine_again = self.holder == node and self.session == session and ask.what == "claim"
@@ -60,6 +72,8 @@ class TinyWitness:
         ours = self.holder == node and self.session == session
         if ask.what == "release" and ours and ask.epoch == epoch:
             self.holder, ours = "", False
+        if ask.what == "claim" and self.holder not in ("", node) and asked.given == epoch:
+            self.holder = ""
         if ask.what == "claim" and now_ns >= self.opens_ns and (not self.holder or self.holder == node):
             if not ours:
                 epoch = max(epoch, ask.epoch) + 1
@@ -79,6 +93,8 @@ class Life:
     twin_numbers: set[int] = field(default_factory=set)
     inbox: list[Callable[[], None]] = field(default_factory=list)
     asked: int = 0
+    gave: int = 0  # the highest epoch that this node gave back
+    given: int = 0  # and its twin, as it says
 
 
 @dataclass

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from failover.core.types import AskWitness
 from failover.wire.beats import Ask, Grant
 from failover.witness.core import Holder, LeaseTable
-from tests.failover.core.parts import Answer
+from tests.failover.core.parts import Answer, Asked
 from tests.failover.core.world import World
 
 
@@ -31,14 +30,13 @@ class RealWitness:
         self._waiting: dict[tuple[Holder, int], Answer] = {}
         self._requests = 0
 
-    def ask(self, node: str, session: int, ask: AskWitness, now_ns: int, answer: Answer) -> None:
+    def ask(self, asked: Asked, now_ns: int, answer: Answer) -> None:
         self._requests += 1
-        who = Holder(node, session.to_bytes(16, "little"))
-        said = self._table.ask(
-            Ask(ask.what, "pair", node, ask.epoch, self._lease_ns, self._requests), who.session, now_ns
-        )
+        who, ask = Holder(asked.node, asked.session.to_bytes(16, "little")), asked.what
+        words = Ask(ask.what, "pair", who.node, ask.epoch, self._lease_ns, self._requests, asked.given)
+        said = self._table.ask(words, who.session, now_ns)
         if isinstance(said, Grant):
-            answer(True, said.epoch, node, said.lease_ns)
+            answer(True, said.epoch, who.node, said.lease_ns)
         else:
             answer(False, said.epoch, said.holder, said.wait_ns)
             self._waiting[who, self._requests] = answer

@@ -18,7 +18,8 @@ from failover.core.types import (
     Trigger,
     TwinRestarted,
 )
-from tests.failover.core.bench import FIT, MS, Bench, active
+from tests.failover.core.bench import FIT, Bench, active
+from tests.failover.core.parts import MS
 
 
 def promised(bench: Bench, ms: float, promise_ms: float = 60.0, every_ms: float = 20.0) -> None:

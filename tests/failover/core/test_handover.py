@@ -6,7 +6,8 @@ import pytest
 
 from failover.core.step import finished
 from failover.core.types import AskWitness, Changed, Command, Exclusive, Gate, Health, Pipeline, Role, Trigger
-from tests.failover.core.bench import FIT, MS, Bench, active, standing_by
+from tests.failover.core.bench import FIT, Bench, active, standing_by
+from tests.failover.core.parts import MS
 
 
 def test_exclusive_things_and_lease_go_at_once_and_the_gate_stays_open():

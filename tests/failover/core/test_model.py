@@ -9,7 +9,7 @@ import pytest
 from failover.core.step import step
 from failover.core.types import Granted, Settings
 from tests.failover.core.campaign import live
-from tests.failover.core.parts import MS, BrokenRule, TinyWitness
+from tests.failover.core.parts import MS, Asked, BrokenRule, TinyWitness
 from tests.failover.core.rack import RealWitness
 from tests.failover.core.world import World, running
 
@@ -115,11 +115,37 @@ def _witness_starts_anew(world: World) -> None:
     world.run(300 * MS)
 
 
+def _frees_for_any_word_of_the_twin(world: World) -> None:
+    class Credulous(TinyWitness):
+        def judge(self, asked: Asked, now_ns: int) -> tuple[bool, int, str, int]:
+            epoch = self.file[-1] if self.file else 0
+            return super().judge(replace(asked, given=epoch) if asked.given else asked, now_ns)
+
+    def make(world: World) -> TinyWitness:
+        return Credulous(world.lease_ns, world.file, world.witness_ns() + (world.lease_ns if world.file else 0))
+
+    world.stop_witness()
+    world.make_witness = make
+    world.start_witness()
+    world.run(300 * MS)
+
+
+def _a_handover_that_the_twin_missed(world: World) -> None:
+    """``b`` hears only afterwards that ``a`` gave its lease back, and ``a`` has another one since."""
+    world.nodes["b"].stall(400 * MS)
+    world.nodes["a"].command("handover")
+    world.run(700 * MS)
+    assert world.holders() == ["a"]
+    world.cut("a")
+    world.run(400 * MS)
+
+
 TEETH = [
     (_promise_outlasts_silence, _forgets_its_promises),
     (_promise_outlasts_a_restart, _forgets_them_at_its_start),
     (_slow_answers, _counts_leases_from_the_answer),
     (_witness_starts_anew, _does_not_wait_at_the_rack),
+    (_a_handover_that_the_twin_missed, _frees_for_any_word_of_the_twin),
 ]
 
 

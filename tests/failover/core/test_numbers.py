@@ -12,9 +12,9 @@ import pytest
 
 from failover.core.types import Health, Settings
 from tests.failover.core.campaign import SLOW
-from tests.failover.core.parts import MS
+from tests.failover.core.parts import FIT, MS
 from tests.failover.core.rack import RealWitness
-from tests.failover.core.world import FIT, World, running
+from tests.failover.core.world import World, running
 
 CAMPAIGN = bool(os.environ.get("TOUCHLINE_CAMPAIGN"))
 SEEDS = 300 if CAMPAIGN else 12
@@ -38,6 +38,14 @@ def _cut_from_the_rack(world: World) -> None:
     world.links["a", "w"].up = world.links["w", "a"].up = False
 
 
+def _cut_towards_the_rack(world: World) -> None:
+    world.links["a", "w"].up = False
+
+
+def _cut_from_the_answers(world: World) -> None:
+    world.links["w", "a"].up = False
+
+
 def _blind(world: World) -> None:
     world.nodes["a"].set_health(replace(FIT, cameras=0))
 
@@ -54,7 +62,9 @@ FAULTS = [
     (FAST, _kill, 150),
     (FAST, _cut, 150),
     (FAST, _stop_running, 150),
-    (FAST, _cut_from_the_rack, 150),
+    (FAST, _cut_from_the_rack, 75),
+    (FAST, _cut_towards_the_rack, 75),
+    (FAST, _cut_from_the_answers, 75),
     (FAST, _blind, 60),
     (FAST, _no_publisher, 5),
     (FAST, _handover, 5),
@@ -74,6 +84,7 @@ def test_from_the_fault_to_the_open_gate_and_the_hold_of_the_twin(
     took_ms = []
     for seed in range(SEEDS):
         world = _running(seed, settings, real=witness == "real")
+        world.run(1_000 * MS)
         fault(world)
         took_ms.append(world.run_until(_taken_over(world), 1_000 * MS) / MS)
         first = world.changes("b")[0]

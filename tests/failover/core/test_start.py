@@ -18,7 +18,8 @@ from failover.core.types import (
     Tick,
     Trigger,
 )
-from tests.failover.core.bench import BEGIN_NS, FIT, MS, Bench, starting
+from tests.failover.core.bench import BEGIN_NS, FIT, Bench, starting
+from tests.failover.core.parts import MS
 
 
 def test_the_first_step_shuts_the_gate_gives_up_what_an_earlier_life_left_and_speaks():

@@ -20,7 +20,8 @@ from failover.core.types import (
     Trigger,
     TwinRestarted,
 )
-from tests.failover.core.bench import FIT, MS, Bench, begin_drill, standing_by
+from tests.failover.core.bench import FIT, Bench, begin_drill, standing_by
+from tests.failover.core.parts import MS
 
 
 def first_claim_after_ms(bench: Bench, since_ns: int) -> float | None:

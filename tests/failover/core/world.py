@@ -12,32 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from failover.core import types as core
 from failover.core.step import finished, initial, next_wake_ns, step
-from failover.core.types import (
-    Action,
-    AskWitness,
-    Beat,
-    BeatHeard,
-    CameraCursor,
-    Changed,
-    Command,
-    Denied,
-    Event,
-    Exclusive,
-    Gate,
-    Granted,
-    Health,
-    Note,
-    Pipeline,
-    Role,
-    SendBeat,
-    Settings,
-    Tick,
-    TwinRestarted,
-)
-from tests.failover.core.parts import MS, Answer, BrokenRule, Held, LeaseService, Life, Link, TinyWitness
+from tests.failover.core.parts import FIT, MS, Answer, Asked, BrokenRule, Held, LeaseService, Life, Link, TinyWitness
 
-FIT = Health(cameras=2, clock_ok=True, publishing=True)
 NODES = ("a", "b")
 WITNESS = "w"
 
@@ -45,16 +23,16 @@ WITNESS = "w"
 class Node:
     """The shell of a core, with a clock that runs ``ppm`` fast."""
 
-    def __init__(self, world: World, name: str, settings: Settings, ppm: float) -> None:
+    def __init__(self, world: World, name: str, settings: core.Settings, ppm: float) -> None:
         self.world, self.name, self.settings, self.ppm = world, name, settings, ppm
         self.offset_ns = world.rng.randrange(1, 10**13)
         self.sessions = 0
         self.life: Life | None = None
         self.health = FIT
-        self.cursors: tuple[CameraCursor, ...] = ()
+        self.cursors: tuple[core.CameraCursor, ...] = ()
         self.stalled_until_ns = 0
         self.wake = 0
-        self.gate: Gate | None = None
+        self.gate: core.Gate | None = None
         self.gate_until_ns = 0
 
     def local(self, true_ns: int) -> int:
@@ -65,7 +43,7 @@ class Node:
         return int(passed_ns / (1 + self.ppm / 1e6)) + 1
 
     @property
-    def role(self) -> Role | None:
+    def role(self) -> core.Role | None:
         return self.life.state.me.role if self.life else None
 
     def start(self, *, reboot: bool = False) -> None:
@@ -77,7 +55,7 @@ class Node:
         now_ns = self.local(self.world.now_ns)
         self.life = Life(self.sessions, initial(self.settings, now_ns))
         self.stalled_until_ns = 0
-        self.feed(Pipeline(self.health, self.cursors))
+        self.feed(core.Pipeline(self.health, self.cursors))
 
     def kill(self) -> None:
         self.life = None
@@ -94,13 +72,13 @@ class Node:
             return
         mail, life.inbox = life.inbox, []
         if self.world.rng.random() < 0.5:
-            self.feed(Tick())
+            self.feed(core.Tick())
         for one in mail:
             if self.life is life:
                 one()
-        self.feed(Tick())
+        self.feed(core.Tick())
 
-    def receive(self, handle: Callable[[Life], Event | list[Event] | None]) -> None:
+    def receive(self, handle: Callable[[Life], core.Event | list[core.Event] | None]) -> None:
         life = self.life
         if life is None:
             return
@@ -118,14 +96,14 @@ class Node:
         else:
             take()
 
-    def set_health(self, health: Health) -> None:
+    def set_health(self, health: core.Health) -> None:
         self.health = health
-        self.receive(lambda _life: Pipeline(health, self.cursors))
+        self.receive(lambda _life: core.Pipeline(health, self.cursors))
 
     def command(self, what: Any) -> None:
-        self.receive(lambda _life: Command(what))
+        self.receive(lambda _life: core.Command(what))
 
-    def feed(self, event: Event) -> None:
+    def feed(self, event: core.Event) -> None:
         life = self.life
         if life is None:
             return
@@ -151,29 +129,29 @@ class Node:
 
         def tick() -> None:
             if self.wake == mine and self.life is life and self.world.now_ns >= self.stalled_until_ns:
-                self.feed(Tick())
+                self.feed(core.Tick())
 
         self.world.at(true_ns, tick)
 
-    def _do(self, life: Life, action: Action, now_ns: int) -> None:
+    def _do(self, life: Life, action: core.Action, now_ns: int) -> None:
         world = self.world
-        world.said.append((world.now_ns, self.name, action)) if not isinstance(action, SendBeat) else None
-        if isinstance(action, SendBeat):
+        world.said.append((world.now_ns, self.name, action)) if not isinstance(action, core.SendBeat) else None
+        if isinstance(action, core.SendBeat):
             self._send_beat(life, action.beat)
-        elif isinstance(action, AskWitness):
+        elif isinstance(action, core.AskWitness):
             self._ask(life, action, now_ns)
-        elif isinstance(action, Gate):
+        elif isinstance(action, core.Gate):
             self.gate, self.gate_until_ns = action, self.true(action.until_ns)
-        elif isinstance(action, Exclusive):
+        elif isinstance(action, core.Exclusive):
             world.exclusive(Held(self.name, life.session, action.epoch, self.true(action.until_ns)), hold=action.hold)
-        elif isinstance(action, Note):
+        elif isinstance(action, core.Note):
             world.notes[self.name, action.code] += 1
 
-    def _send_beat(self, life: Life, beat: Beat) -> None:
-        world, session = self.world, life.session
+    def _send_beat(self, life: Life, beat: core.Beat) -> None:
+        world, session, gave = self.world, life.session, life.gave
         other = world.nodes[self.settings.twin]
 
-        def arrive(there: Life) -> list[Event] | None:
+        def arrive(there: Life) -> list[core.Event] | None:
             if session < there.twin_session:
                 return None
             restarted = session > there.twin_session
@@ -183,33 +161,39 @@ class Node:
             if beat.number in there.twin_numbers:
                 return None
             there.twin_numbers.add(beat.number)
-            return [*([TwinRestarted()] if restarted and known else []), BeatHeard(beat)]
+            there.given = max(there.given, gave)
+            return [*([core.TwinRestarted()] if restarted and known else []), core.BeatHeard(beat)]
 
         for _path in range(2):
             world.send(self.name, other.name, lambda: other.receive(arrive))
 
-    def _ask(self, life: Life, ask: AskWitness, now_ns: int) -> None:
+    def _ask(self, life: Life, ask: core.AskWitness, now_ns: int) -> None:
         world, session = self.world, life.session
         life.asked += 1
         request = life.asked
+        if ask.what == "release":
+            life.gave = max(life.gave, ask.epoch)  # as the wire does: the twin may show it to the witness
+        asked = Asked(self.name, session, ask, life.given if ask.what == "claim" else 0)
 
         def answer(granted: bool, epoch: int, holder: str, time_ns: int) -> None:
-            def take(here: Life) -> Event | None:
+            def take(here: Life) -> core.Event | None:
                 if here.session != session:
                     return None
                 if granted:
-                    return Granted(epoch, now_ns, time_ns) if ask.what == "claim" else None
-                return Denied(epoch, holder, time_ns, now_ns if world.tells_when else 0)
+                    return core.Granted(epoch, now_ns, time_ns) if ask.what == "claim" else None
+                return core.Denied(epoch, holder, time_ns, now_ns if world.tells_when else 0)
 
             world.send(WITNESS, self.name, lambda: self.receive(take))
 
-        world.send(self.name, WITNESS, lambda: world.ask_witness(self.name, session, request, ask, answer))
+        world.send(self.name, WITNESS, lambda: world.ask_witness(asked, request, answer))
 
 
 class World:
     """Two nodes and a witness. ``ordered``: the way to the witness drops what was overtaken, as the real one does."""
 
-    def __init__(self, seed: int, a: Settings, b: Settings, *, ordered: bool = True, tells_when: bool = True) -> None:
+    def __init__(
+        self, seed: int, a: core.Settings, b: core.Settings, *, ordered: bool = True, tells_when: bool = True
+    ) -> None:
         self.rng = random.Random(seed)
         self.seed, self.ordered, self.tells_when = seed, ordered, tells_when
         self.now_ns = 0
@@ -220,7 +204,7 @@ class World:
         self.held: dict[str, Held] = {}
         self.last_held: Held | None = None
         self.notes: Counter[tuple[str, str]] = Counter()
-        self.said: list[tuple[int, str, Action]] = []
+        self.said: list[tuple[int, str, core.Action]] = []
         self.finished: list[str] = []
         self.faults: list[Any] = []
         self._plans = 0
@@ -297,13 +281,13 @@ class World:
     def stop_witness(self) -> None:
         self.witness = None
 
-    def ask_witness(self, node: str, session: int, request: int, ask: AskWitness, answer: Answer) -> None:
+    def ask_witness(self, asked: Asked, request: int, answer: Answer) -> None:
         if self.witness is None:
             return
-        if self.ordered and request <= self._requests.get((node, session), 0):
+        if self.ordered and request <= self._requests.get((asked.node, asked.session), 0):
             return
-        self._requests[node, session] = request
-        self.witness.ask(node, session, ask, self.witness_ns(), answer)
+        self._requests[asked.node, asked.session] = request
+        self.witness.ask(asked, self.witness_ns(), answer)
 
     # --- the rules ---
 
@@ -327,12 +311,12 @@ class World:
         """What a node says of itself after a step must agree with itself."""
         assert node.life is not None
         state, where = node.life.state, f"seed {self.seed} at {self.now_ns / MS:.3f} ms, {node.name}"
-        if state.hold.holding and state.me.role is not Role.ACTIVE:
+        if state.hold.holding and state.me.role is not core.Role.ACTIVE:
             raise BrokenRule(f"{where}: a standby holds")
         held = self.held.get(node.name)
         if state.hold.holding != (held is not None):
             raise BrokenRule(f"{where}: what it holds is not what it said")
-        if node.gate is None or (node.gate.open and node.gate.role is not Role.ACTIVE):
+        if node.gate is None or (node.gate.open and node.gate.role is not core.Role.ACTIVE):
             raise BrokenRule(f"{where}: the gate is open at a standby")
         if state.hold.holding and node.local(self.now_ns) >= state.hold.until_ns:
             raise BrokenRule(f"{where}: it holds what has run out")
@@ -347,7 +331,7 @@ class World:
     # --- what tests ask ---
 
     def active(self) -> list[str]:
-        return [name for name, node in self.nodes.items() if node.role is Role.ACTIVE]
+        return [name for name, node in self.nodes.items() if node.role is core.Role.ACTIVE]
 
     def holders(self) -> list[str]:
         return [name for name, held in self.held.items() if held.until_ns > self.now_ns]
@@ -359,8 +343,8 @@ class World:
             if node.gate is not None and node.gate.open and node.gate_until_ns > self.now_ns
         ]
 
-    def changes(self, name: str | None = None) -> list[Changed]:
-        return [one for _, who, one in self.said if isinstance(one, Changed) and name in (None, who)]
+    def changes(self, name: str | None = None) -> list[core.Changed]:
+        return [one for _, who, one in self.said if isinstance(one, core.Changed) and name in (None, who)]
 
 
 def _tiny(world: World) -> LeaseService:
@@ -370,12 +354,12 @@ def _tiny(world: World) -> LeaseService:
 
 def pair(
     seed: int = 1,
-    a: Settings | None = None,
-    b: Settings | None = None,
+    a: core.Settings | None = None,
+    b: core.Settings | None = None,
     change: Callable[[World], None] = lambda world: None,
 ) -> World:
     """Two nodes that started, a witness that answers; nobody is active yet. ``change`` comes before they start."""
-    plain = Settings("a", "b")
+    plain = core.Settings("a", "b")
     world = World(seed, a or replace(plain, preferred=True), b or plain)
     change(world)
     world.start_witness()
@@ -386,8 +370,8 @@ def pair(
 
 def running(
     seed: int = 1,
-    a: Settings | None = None,
-    b: Settings | None = None,
+    a: core.Settings | None = None,
+    b: core.Settings | None = None,
     change: Callable[[World], None] = lambda world: None,
 ) -> World:
     """The same, two seconds and a bit later: ``a`` is active, ``b`` stands by."""

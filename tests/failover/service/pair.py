@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from failover.core.types import CameraCursor, Gate, Health, Pipeline
+from failover.core.types import CameraCursor, Gate, Health, Pipeline, Role
 from failover.link import Opened, PublisherWord, ServicePort, opened_message, pipeline_message, socket_path
+from failover.link_recorder import RecorderWord, recorder_message, recorder_socket_path
 from failover.service.control import ask
 from hil.rack.pki import Identity, LocalCa
 from hil.venue.optics import site_camera
@@ -131,8 +133,33 @@ class Publisher:
         return self.gate is not None and self.gate.open and now_ns < self.gate.until_ns
 
 
+class Recorder:
+    """The recorder of camera 1 as the service hears it: obeys the publisher's gate and writes, unless told not to."""
+
+    def __init__(self, run_dir: Path, publisher: Publisher) -> None:
+        self.port, self._publisher = ServicePort(recorder_socket_path(run_dir)), publisher
+        self.word = RecorderWord(1, Role.STANDBY, 0, state="recording")
+        self.there = False
+        self.deaf = False
+        self._said_ns = 0
+
+    def turn(self, now_ns: int) -> None:
+        if not self.there:
+            self.port.close()
+            return
+        gate = self._publisher.gate
+        wanted = (gate.role, gate.epoch) if gate is not None and not self.deaf else (self.word.role, self.word.epoch)
+        if wanted != (self.word.role, self.word.epoch):
+            self.word = RecorderWord(1, *wanted, now_ns, "recording", 0, 0, now_ns, now_ns, now_ns - 8_333_333)
+            self._said_ns = 0
+        if self.port.connect(now_ns) or now_ns - self._said_ns > 100_000_000:
+            self._said_ns = now_ns
+            self.word = replace(self.word, last_ptp_ns=now_ns, last_ns=now_ns)
+            self.port.send(recorder_message(self.word))
+
+
 class Pair:
-    """See the module. ``more``: lines of ``[failover]`` by node."""
+    """See the module. ``more``: lines of ``[failover]`` and further sections by node."""
 
     def __init__(self, folder: Path, more: dict[str, str] | None = None) -> None:
         self.folder = folder
@@ -162,6 +189,7 @@ class Pair:
             RACK.format(pki=self._identity(ca, "aggregator"), witness=self.witness_port, folder=folder)
         )
         self.publisher = {name: Publisher(self.run[name]) for name in NODES}
+        self.recorder = {name: Recorder(self.run[name], self.publisher[name]) for name in NODES}
         self.program: dict[str, Program] = {}
 
     @staticmethod
@@ -180,6 +208,8 @@ class Pair:
         now_ns = monotonic_ns()
         for publisher in self.publisher.values():
             publisher.turn(now_ns)
+        for recorder in self.recorder.values():
+            recorder.turn(now_ns)
         sleep_until(now_ns + 2_000_000)
 
     def until(self, true: Callable[[], bool], what: str, timeout_s: float = 15.0) -> float:
@@ -240,3 +270,5 @@ class Pair:
             one.end()
         for publisher in self.publisher.values():
             publisher.port.close()
+        for recorder in self.recorder.values():
+            recorder.port.close()

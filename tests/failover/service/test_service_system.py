@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,20 @@ def settled(pair: Pair) -> str:
     return active
 
 
+def takeover(pair: Pair, name: str) -> dict[str, Any]:
+    """The report of the takeover that this node is doing."""
+
+    def done() -> bool:
+        said = pair.status(name)
+        last = said.get("last_switch")
+        return bool(last and last["kind"] == "takeover" and last["epoch"] == said["epoch"])
+
+    pair.until(done, "its report")
+    found = pair.status(name)["last_switch"]
+    assert isinstance(found, dict)
+    return found
+
+
 def epoch(pair: Pair, name: str) -> int:
     found = pair.status(name)["epoch"]
     assert isinstance(found, int)
@@ -53,9 +69,8 @@ def test_a_killed_node_is_followed_by_its_twin_and_comes_back_as_standby(pair):
     pair.until(lambda: pair.publisher[second].gate.covered == (CameraCursor(1, 5_000),), "the cursor at the twin")
     pair.program[first].end(signal.SIGKILL)
     pair.until(lambda: pair.active() == [second], "the twin's gate")
-    pair.until(lambda: pair.status(second)["last_switch"] is not None, "its report")
+    report = takeover(pair, second)
     pair.run_for(0.1)
-    report = pair.status(second)["last_switch"]
     assert (report["trigger"], report["epoch"], report["ok"]) == ("silence", before + 1, True)
     assert [one["step"] for one in report["steps"]] == [
         "detect", "lease", "gate", "address", "announce", "recorder", "event"
@@ -179,6 +194,81 @@ def test_a_witness_that_will_not_serve_the_pair_is_no_witness(tmp_path):
         assert "REFUSES (not listed)" in shown
     finally:
         pair.close()
+
+
+RECORDED = dict.fromkeys(NODES, '\n[record]\nfolder = "recordings"')
+
+
+def test_a_takeover_shows_the_recording_and_one_without_recorder_says_so_and_takes_over_all_the_same(tmp_path):
+    pair = Pair(tmp_path, RECORDED)
+    try:
+        pair.recorder["node-a"].there = pair.recorder["node-b"].there = True
+        pair.start()
+        first = settled(pair)
+        second = pair.other(first)
+        assert pair.status(first)["trouble"] == pair.status(second)["trouble"] == ""
+        pair.program[first].end(signal.SIGKILL)
+        step = takeover(pair, second)["steps"][5]
+        assert (step["step"], step["status"], step["code"], step["budget_ms"]) == ("recorder", "ok", 0, 50.0)
+        assert "8.333 ms after the picture before" in step["detail"] and step["took_ms"] >= 0
+        pair.start(first)
+        assert settled(pair) == second
+        pair.until(lambda: pair.status(first)["recorders"][0]["state"] == "recording", "its recorder")
+        pair.recorder[first].there = False
+        pair.until(lambda: "recorder of camera 1: not running" in pair.status(first)["trouble"], "its words")
+        shown = pair.cli("failover", "status", "--config", str(pair.config[first])).stdout
+        assert "fit, 1 cameras: recorder of camera 1: not running" in shown and "camera 1 not running" in shown
+        pair.program[second].end(signal.SIGKILL)
+        report = takeover(pair, first)
+        step = report["steps"][5]
+        assert (step["status"], step["code"], step["detail"]) == (
+            "failed", errno.ENOTCONN, "camera 1: its recorder is not running",
+        )  # fmt: skip
+        assert not report["ok"] and pair.active() == [first]
+        assert "recorder" in [one["code"] for one in pair.publisher[first].events]
+    finally:
+        pair.close()
+
+
+def test_a_recorder_that_does_not_answer_fails_its_step_alone(tmp_path):
+    pair = Pair(tmp_path, RECORDED)
+    try:
+        for recorder in pair.recorder.values():
+            recorder.there = recorder.deaf = True
+        pair.start()
+        first = settled(pair)
+        second = pair.other(first)
+        pair.program[first].end(signal.SIGKILL)
+        steps = {one["step"]: one for one in takeover(pair, second)["steps"]}
+        assert (steps["recorder"]["status"], steps["recorder"]["code"]) == ("failed", errno.ETIMEDOUT)
+        assert "has not heard of it" in steps["recorder"]["detail"]
+        assert steps["gate"]["status"] == steps["event"]["status"] == "ok"
+    finally:
+        pair.close()
+
+
+def test_both_nodes_started_again_without_a_witness_go_on_under_the_epoch_they_knew(pair):
+    pair.start()
+    first = settled(pair)
+    known = epoch(pair, first)
+    files = {name: pair.folder / f"{name}-state" / "failover" / "epoch" for name in NODES}
+    pair.until(lambda: all(file.exists() for file in files.values()), "epochs on disk")
+    for name in ("witness", *NODES):
+        pair.program[name].end(signal.SIGKILL)
+    assert known >= 1 and [json.loads(files[name].read_text())["epoch"] for name in NODES] == [known, known]
+    pair.start(*NODES)
+    pair.until(lambda: bool(pair.active()), "records alone")
+    one = pair.active()[0]
+    pair.until(lambda: pair.status(one).get("epoch") == known, "the epoch of before")
+    gate = pair.publisher[one].gate
+    assert gate is not None and gate.epoch == known and not pair.status(one)["exclusive"]
+    other = pair.other(one)
+    pair.program[other].end(signal.SIGKILL)
+    files[other].write_text("{}")
+    pair.start(other)
+    pair.until(lambda: "epoch_file" in [each["code"] for each in pair.status(other).get("events", [])], "its word")
+    pair.until(lambda: '"epoch"' in files[other].read_text(), "a file anew, from what the twin knows")
+    assert json.loads(files[other].read_text())["epoch"] == known
 
 
 def test_both_started_as_active(tmp_path):

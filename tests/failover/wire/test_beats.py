@@ -46,11 +46,14 @@ BEAT = Beat(
     cursors=(CameraCursor(1, 1_795_000_037_000_000_000), CameraCursor(2, 1_795_000_037_008_333_333)),
     seen=76,
     promise_ns=60_000_000,
+    late=True,
+    vouched=75,
+    given=6,
 )
 MESSAGES_OF_THE_VECTORS: dict[str, Message] = {
     "beat": BEAT,
     "beat_empty": Beat(1, Role.STANDBY, 0, Health()),
-    "ask": Ask("claim", "goal-1", "pitch-a1", 7, 100_000_000, 42),
+    "ask": Ask("claim", "goal-1", "pitch-a1", 7, 100_000_000, 42, 6),
     "grant": Grant(42, 8, 100_000_000),
     "denial": Denial(42, 8, "pitch-a2", 61_500_000, Reason.HELD),
     "confirm": Confirm(b"\1" * 8, b"\2" * 8, True),
@@ -86,11 +89,12 @@ def test_golden_messages_are_byte_for_byte_those_on_disk(name):
 def test_the_golden_beat_decodes_without_our_code():
     data = bytes.fromhex(GOLDEN["sealed"]["beat"])
     head = struct.unpack_from("<3sBBBHQQ", data)
-    assert head == (b"TLF", 1, 4, 1, 57, GOLDEN["channel"], 5)
-    role, flags, cameras, epoch, number, seen, promise_ns, count = struct.unpack_from("<BBHQQQQB", data, 24)
-    assert (role, flags, cameras, epoch, number, seen, promise_ns, count) == (1, 0b11010, 2, 7, 77, 76, 60_000_000, 2)
-    assert struct.unpack_from("<HqHq", data, 61) == (1, 1_795_000_037_000_000_000, 2, 1_795_000_037_008_333_333)
-    assert len(data) == 61 + 20 + 16
+    assert head == (b"TLF", 1, 4, 1, 73, GOLDEN["channel"], 5)
+    role, flags, cameras, *numbers, count = struct.unpack_from("<BBHQQQQQQB", data, 24)
+    assert (role, flags, cameras, count) == (1, 0b1111010, 2, 2)
+    assert numbers == [7, 77, 76, 60_000_000, 75, 6]  # epoch, number, seen, promise, vouched, given
+    assert struct.unpack_from("<HqHq", data, 77) == (1, 1_795_000_037_000_000_000, 2, 1_795_000_037_008_333_333)
+    assert len(data) == 77 + 20 + 16
 
 
 def test_golden_hello_and_lost():
@@ -188,6 +192,8 @@ BODY = HEAD.size
         (change(CLAIM, BODY + 1, bytes(16)), Fault.FIELD),
         (change(CLAIM, BODY + 4, b"\0"), Fault.FIELD),  # a hole in a name
         (change(CLAIM, BODY + 40, b"\x80"), Fault.FIELD),  # an epoch over 2**63 - 1
+        (change(CLAIM, BODY + 48, b"\x80"), Fault.FIELD),  # and one given back
+        (change(sealed(BEAT), BODY + 51, b"\x80"), Fault.FIELD),
         (change(HELLO, 8, b"\1"), Fault.FIELD),
         (change(HELLO, 16, b"\1"), Fault.FIELD),
         (change(HELLO, BODY, bytes(16)), Fault.FIELD),
@@ -197,9 +203,9 @@ BODY = HEAD.size
         (pack(Kind.LOST, 0, 1, 1, b""), Fault.FIELD),
         (pack(Kind.LOST, 0, 1, 0, b"x"), Fault.LENGTH),
         (change(sealed(BEAT), BODY, b"\2"), Fault.FIELD),
-        (change(sealed(BEAT), BODY + 1, b"\x20"), Fault.FIELD),
-        (change(sealed(BEAT), BODY + 36, b"\3"), Fault.LENGTH),
-        (change(sealed(BEAT), BODY + 47, b"\1\0"), Fault.FIELD),  # the same camera twice
+        (change(sealed(BEAT), BODY + 1, b"\x80"), Fault.FIELD),
+        (change(sealed(BEAT), BODY + 52, b"\3"), Fault.LENGTH),
+        (change(sealed(BEAT), BODY + 63, b"\1\0"), Fault.FIELD),  # the same camera twice
         (sealed(Confirm(bytes(8), bytes(8), False)), Fault.FIELD),
         (change(sealed(Confirm(b"1" * 8, bytes(8), False)), BODY + 16, b"\2"), Fault.FIELD),
         (change(sealed(Grant(1, 1, 1)), BODY, b"\2"), Fault.FIELD),
@@ -224,5 +230,5 @@ def test_a_beat_with_more_cursors_than_cameras_is_a_bug_here():
 def test_the_largest_of_all_fit():
     most = Beat(2**64 - 1, Role.ACTIVE, 2**63 - 1, Health(16, True, True, True, True))
     full = Beat(most.number, most.role, most.epoch, most.health, tuple(CameraCursor(n, -(2**63)) for n in range(16)))
-    assert len(sealed(full)) == 24 + 37 + 160 + 16
+    assert len(sealed(full)) == 24 + 53 + 160 + 16
     assert len(pack_hello(Hello(b"s" * 16, b"h" * 16, "n" * 16, bytes(1024)), 0)) == 1098 <= MAX_DATAGRAM_BYTES

@@ -20,16 +20,17 @@ from failover.wire.beats import (
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=16)
 U64 = st.integers(0, 2**64 - 1)
 EPOCHS = st.integers(0, MAX_EPOCH)
-HEALTH = st.builds(Health, st.integers(0, 65535), st.booleans(), st.booleans(), st.booleans(), st.booleans())
+_FLAG = st.booleans()
+HEALTH = st.builds(Health, st.integers(0, 65535), _FLAG, _FLAG, _FLAG, _FLAG, _FLAG)
 CURSORS = st.lists(
     st.builds(CameraCursor, st.integers(0, 65535), st.integers(-(2**63), 2**63 - 1)),
     max_size=MAX_CAMERAS,
     unique_by=lambda cursor: cursor.camera,
 ).map(tuple)
 BEATS: st.SearchStrategy[Beat] = st.builds(
-    Beat, U64, st.sampled_from(Role), EPOCHS, HEALTH, CURSORS, U64, U64, st.booleans()
+    Beat, U64, st.sampled_from(Role), EPOCHS, HEALTH, CURSORS, U64, U64, _FLAG, _FLAG, U64, EPOCHS
 )
-ASKS = st.builds(Ask, st.sampled_from(["claim", "look", "release"]), NAMES, NAMES, EPOCHS, U64, U64)
+ASKS = st.builds(Ask, st.sampled_from(["claim", "look", "release"]), NAMES, NAMES, EPOCHS, U64, U64, EPOCHS)
 GRANTS = st.builds(Grant, U64, EPOCHS, U64)
 DENIALS = st.builds(Denial, U64, EPOCHS, NAMES | st.just(""), U64, st.sampled_from(Reason))
 CONFIRMS = st.builds(

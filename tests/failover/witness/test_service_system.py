@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from failover.core.types import Denied, Granted
+from failover.core.types import Beat, BeatHeard, Denied, Granted, Health, Role
 from failover.wire.beats import Kind, split
 from failover.wire.sockets import Address, send
 from failover.witness.service import run_witness
@@ -83,6 +83,41 @@ def test_a_release_is_taken_over_in_a_round_trip(witness, nodes):
     run_nodes(nodes, lambda: b.of(Granted), claims(b))
     assert monotonic_ns() - asked_ns < 60 * MS
     assert b.of(Granted)[0].epoch > a.of(Granted)[-1].epoch
+
+
+def test_a_release_that_cannot_reach_the_witness_comes_through_the_twin(site, witness):
+    """As at a node whose link to the rack is down: its beats tell the twin, whose claim shows it."""
+    ports = free_port(), free_port()
+    ways = [[[f"127.0.0.1:{ports[one]}", f"127.0.0.1:{ports[1 - one]}"]] for one in (0, 1)]
+    a, b = (
+        LocalNode(credentials_of(site.client(name)), twin, witness.address, way)
+        for name, twin, way in (("node-a", "node-b", ways[0]), ("node-b", "node-a", ways[1]))
+    )
+    number = 0
+
+    def beat() -> None:
+        nonlocal number
+        number += 1
+        for node in (a, b):
+            node.wire.send_beat(Beat(number, Role.ACTIVE, 1, Health()), monotonic_ns())
+
+    try:
+        run_nodes([a, b], lambda: a.of(BeatHeard) and b.of(BeatHeard), beat)
+        run_nodes([a, b], lambda: a.of(Granted), claims(a))
+        run_nodes([a, b], lambda: b.of(Denied), claims(a, b))
+        epoch = a.of(Granted)[-1].epoch
+        a.wire._to_witness.remote = ("127.0.0.1", 9)
+        a.wire.ask("release", epoch, monotonic_ns())
+        beat()
+        begin_ns = monotonic_ns()
+        run_nodes([b], lambda: b.of(BeatHeard)[-1].beat.given == epoch, lambda: None)
+        run_nodes([b], lambda: b.of(Granted), claims(b))
+        assert monotonic_ns() - begin_ns < 60 * MS
+        assert b.of(Granted)[0].epoch > epoch
+        wait_for(lambda: [event["why"] for event in witness.events()][-2:] == ["given back to the twin", "claimed"])
+    finally:
+        a.wire.close()
+        b.wire.close()
 
 
 def test_a_grant_that_crosses_a_release_is_not_ours(witness, nodes):

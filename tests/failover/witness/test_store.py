@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from failover.durable import checked_line
 from failover.witness import store
 from failover.witness.store import BLOCK, EpochStore, State, from_text, to_text
 from touchline.errors import InputError, ResourceError
@@ -87,7 +88,7 @@ def test_a_full_disk_is_said_and_what_is_reserved_is_used(path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with opened(path) as epochs:
-        monkeypatch.setattr(store, "_replace", full)
+        monkeypatch.setattr(store, "replace_file", full)
         assert epochs.take(600) == 601
         settled(epochs)
         assert "No space left" in epochs.trouble
@@ -178,7 +179,7 @@ def test_a_folder_that_cannot_be_written(path, monkeypatch):
     def refused(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(store, "_replace", refused)
+    monkeypatch.setattr(store, "replace_file", refused)
     with pytest.raises(ResourceError, match="Read-only"):
         opened(path)
     monkeypatch.undo()
@@ -229,9 +230,8 @@ def test_anything_else_is_a_value_error(text):
 @pytest.mark.parametrize("value", [-1, 2**63, 1.5, True, "7", None])
 def test_numbers_out_of_range_are_refused_even_with_a_true_checksum(value):
     body = {"format": "touchline witness 1", "reserved": value, "longest_lease_ns": 1}
-    body["crc32"] = store._checksum(body)
     with pytest.raises(ValueError, match="out of range"):
-        from_text(json.dumps(body))
+        from_text(checked_line(body))
 
 
 def test_files_are_ours_alone(path):

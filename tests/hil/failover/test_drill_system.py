@@ -27,7 +27,7 @@ def drill(site: Site, node: str, *more: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_drill_switches_measures_restores_and_keeps_a_picture(namespaces: None, tmp_path: Path):
-    with Site(tmp_path / "site", SiteSettings(failover=LINKS)) as site:
+    with Site(tmp_path / "site", SiteSettings(failover=LINKS, recording=True)) as site:
         site.start()
         first = site.settle()
         second = other(first)
@@ -47,10 +47,19 @@ def test_a_drill_switches_measures_restores_and_keeps_a_picture(namespaces: None
         figures = report["figures"]
         assert 1_000 <= figures["was_cut_ms"] < 1_500
         assert figures["overlap_ms"] == 0
-        assert report["ok"], report["checks"]
+        assert report["ok"], (report["checks"], report["recording"])
+        assert ("recording", "recorder") in marks
+        checks = {check["check"]: check for check in report["checks"]}
+        period_ms = site.settings.period_ns / 1e6
+        step = checks["largest step of picture time"]
+        assert period_ms - 1 <= step["value"] <= step["limit"] == period_ms + 1
+        assert checks["pictures missing"]["value"] == 0
+        assert report["recording"]["pictures"] >= 2_900 / period_ms and len(report["recording"]["nodes"]) == 2
         assert Path(report["report"]).with_suffix(".svg").read_text().startswith("<svg")
         assert site.settle() == second
         said = site.nodes[second].said()
         assert (said["epoch"], said["last_switch"]["trigger"]) == (before + 1, "silence")
+        steps = {one["step"]: one for one in site.nodes[second].said()["last_switch"]["steps"]}
+        assert (steps["recorder"]["status"], steps["recorder"]["code"]) == ("ok", 0), steps
         kinds = [entry["kind"] for entry in site.nodes[first].history()]
         assert kinds.count("drill") == 1

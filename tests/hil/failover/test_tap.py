@@ -74,6 +74,16 @@ def test_a_lease_that_is_given_back_ends_then():
     assert read_tap(log.take().splitlines()).leases == (Lease("node-a", 3, 100, 250), Lease("node-b", 4, 251, 751))
 
 
+def test_a_lease_that_is_given_back_through_the_twin_ends_when_its_holder_says_so():
+    log = TapLog(NAMES)
+    log.left_rack(100, "198.51.100.11", Grant(7, 3, 500))
+    for at_ns in (250, 251, 270):  # on the other path too, and again
+        log.left_node(at_ns, "node-a", Beat(at_ns, Role.ACTIVE, 3, FIT, given=3))
+    lines = log.take().splitlines()
+    assert read_tap(lines).leases == (Lease("node-a", 3, 100, 250),)
+    assert sum("release" in line for line in lines) == 1
+
+
 def test_roles_are_said_when_they_are_new():
     log = TapLog(NAMES)
     for at_ns, role in ((1, Role.STANDBY), (2, Role.STANDBY), (3, Role.ACTIVE), (4, Role.ACTIVE)):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
-from failover.witness.speaker import MAX_WAITING, Speaker
+from failover.speaker import MAX_WAITING, Speaker, log_through
 
 
 def test_lines_are_said_in_order():
@@ -41,3 +42,22 @@ def test_a_reader_that_is_gone_ends_nothing():
     speaker.say("one")
     speaker.close()
     assert speaker.dropped == 1
+
+
+def test_the_log_goes_through_it():
+    said: list[str] = []
+    root, speaker = logging.getLogger(), Speaker(said.append)
+    level, handler = root.level, log_through(speaker)
+    try:
+        logging.getLogger("failover.wire").warning("%d datagrams", 3)
+        logging.getLogger("failover").debug("nobody wants to know")
+        try:
+            raise OSError(5, "Input/output error")
+        except OSError:
+            logging.getLogger("failover").exception("it failed")
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        speaker.close()
+    assert said[0] == "failover.wire: 3 datagrams"
+    assert said[1].startswith("failover: it failed\nTraceback") and len(said) == 2

@@ -1,7 +1,11 @@
-"""Says lines from a thread of its own: a log that does not take them must not hold up a lease."""
+"""Says lines from a thread of its own: a log that does not take them must not hold up a lease.
+
+Of witness and service alike: the witness hands it its events, both their logs (:func:`log_through`).
+"""
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -9,6 +13,7 @@ from typing import Final
 
 MAX_WAITING: Final = 1000
 CLOSE_S: Final = 1.0
+_FORMAT: Final = "%(name)s: %(message)s"
 
 
 class Speaker:
@@ -42,3 +47,22 @@ class Speaker:
                 self._say(line)
             except (OSError, ValueError):  # nobody reads any more, or the stream is closed
                 self.dropped += 1
+
+
+class _Handler(logging.Handler):
+    def __init__(self, speaker: Speaker) -> None:
+        super().__init__()
+        self._speaker = speaker
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._speaker.say(self.format(record))
+
+
+def log_through(speaker: Speaker) -> logging.Handler:
+    """Give the process's log to a speaker from now on; returns the handler, for who wants to take it away again."""
+    handler = _Handler(speaker)
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    return handler
