@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.common import machine
 
-NAMES = ("publish", "ring", "pipeline", "tracker", "engine", "clock", "failover", "virtual")
+NAMES = ("publish", "ring", "pipeline", "tracker", "engine", "clock", "failover", "thermal", "virtual")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

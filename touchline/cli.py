@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "node": ("flash.node_cli:node", "The host of a node: its settings and the spare encoder."),
     "recording": ("agent.record.cli:recording", "Recorded pictures: check them, join those of two nodes."),
     "record": ("touchline.record_cli:record", "The 104-byte record: decode it, print its layout."),
+    "thermal": ("thermal.cli:thermal", "The node's temperature: fan, clocks, power, and what is wrong with them."),
 }
 
 

@@ -28,10 +28,11 @@ PHC2SYS = FOLDER / "touchline-phc2sys.service"
 NTP_OFF = FOLDER / "touchline-ntp-off.service"
 PTP = (PTP4L, PHC2SYS)
 PROGRAM = "/opt/touchline/current/bin/touchline"
+PYTHON = "/opt/touchline/current/venv/bin/python"
 LINUXPTP = {"/usr/sbin/ptp4l", "/usr/sbin/phc2sys"}
 SYSTEM_PROGRAMS = {"/bin/systemctl", "/bin/journalctl", "/bin/systemd-tmpfiles", "/bin/grep"} | LINUXPTP
 NTP = {f"{name}.service" for name in ["systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd"]}
-HOST = {"systemd-sysctl.service", "nvpmodel.service", "irqbalance.service"}
+HOST = {"systemd-sysctl.service", "nvpmodel.service", "irqbalance.service", "nvfancontrol.service"}
 SYSTEM_UNITS = {"network.target", "multi-user.target", "time-sync.target"} | NTP | HOST
 OLDEST = 245  # JetPack 5
 
@@ -118,6 +119,7 @@ SINCE = {
     "StateDirectoryMode": 235,
     "RuntimeDirectoryPreserve": 235,
     "KeyringMode": 235,
+    "WatchdogSignal": 244,
     "LockPersonality": 235,
     "TemporaryFileSystem": 238,
     "PrivateMounts": 239,
@@ -147,6 +149,9 @@ def test_every_program_that_a_unit_starts_is_there(unit):
                 program, *words = shlex.split(words[1].rpartition(" exec ")[2])
             if program == PROGRAM:
                 resolve([word for word in words if not word.startswith("/")])
+            elif program == PYTHON:
+                assert words[:2] == ["-I", "-m"]
+                assert (REPO / words[2].replace(".", "/")).with_suffix(".py").exists()
             else:
                 assert program in SYSTEM_PROGRAMS
 
@@ -295,7 +300,7 @@ def copies(tmp_path):
     """The units with a program that exists on this machine."""
     for unit in UNITS:
         text = unit.read_text()
-        for program in (PROGRAM, *LINUXPTP):
+        for program in (PROGRAM, PYTHON, *LINUXPTP):
             text = text.replace(program, "/bin/true")
         (tmp_path / unit.name).write_text(text)
     return tmp_path

@@ -45,6 +45,7 @@ def test_every_default_shown_of_an_absent_table_is_the_real_one():
         "failover": {"pair": "p", "twin": "t", "paths": [["a:1", "b:1"]], "witness": "w:1"},
         "record": {"folder": Path("/r")},
         "tune": {},
+        "thermal": {},
     }
     for table, values in needed.items():
         section = getattr(node, table)

@@ -10,6 +10,7 @@ from touchline.config.clock import ClockSection
 from touchline.config.failover import FailoverSection
 from touchline.config.loader import ConfigPath, Section
 from touchline.config.record import RecordSection
+from touchline.config.thermal import ThermalSection
 from touchline.config.track import TrackSection
 from touchline.config.tune import TuneSection
 from touchline.units import parse_bytes
@@ -167,6 +168,7 @@ class NodeConfig(Section):
     failover: FailoverSection | None = None
     record: RecordSection | None = None
     tune: TuneSection | None = None
+    thermal: ThermalSection | None = None
 
     @model_validator(mode="after")
     def _camera_numbers_differ(self) -> NodeConfig:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from agent.camera.v4l2 import requests, uapi
-from agent.camera.v4l2.device import Argument
+from agent.character_device import Argument
 from tests.agent.camera.v4l2.driver import MAP_NAME, Buffer, Driver, HandClock, Knob
 
 

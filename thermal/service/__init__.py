@@ -1,0 +1,1 @@
+"""The fan service: look, judge, decide, write, tell; at every tick and in time."""
