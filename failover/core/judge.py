@@ -110,8 +110,7 @@ def wanted(view: View) -> Trigger | None:
         return Trigger.HANDOVER if well else Trigger.UNFIT
     if rack_cut(view):
         return Trigger.UNFIT
-    fit = view.witness.ok and able(me.health) and not me.health.hot
-    return Trigger.UNFIT if fit and not able(beat.health) else None
+    return Trigger.UNFIT if view.witness.ok and not able(beat.health) else None
 
 
 def _wanted_of_nobody(view: View) -> Trigger | None:
@@ -155,7 +154,7 @@ def promise(view: View) -> int:
 def compare(view: View) -> str:
     """How the active node compares with its twin: "hard" (it must give way), "soft" (it should), "" (it stays)."""
     me, beat = view.me, view.twin.beat
-    if beat is None or not view.twin.alive or beat.role is Role.ACTIVE or not able(beat.health) or beat.health.hot:
+    if beat is None or not view.twin.alive or beat.role is Role.ACTIVE or not able(beat.health):
         return ""
     if view.witness.ok and not beat.health.rack_ok:
         return ""

@@ -206,11 +206,19 @@ def test_a_twin_that_is_only_worse_is_left_alone(health):
 
 def test_both_unfit_nobody_switches():
     bench = standing_by()
-    bench.feed(Pipeline(replace(FIT, hot=True)))
+    bench.feed(Pipeline(replace(FIT, clock_ok=False)))
     bench.hear(health=replace(FIT, cameras=0))
     bench.run(2_000)
     assert "claim" not in bench.asked()
     assert bench.beats()[-1].promise_ns > 0
+
+
+def test_a_hot_standby_is_better_than_a_blind_active_node():
+    bench = standing_by()
+    bench.feed(Pipeline(replace(FIT, hot=True)))
+    bench.hear(health=replace(FIT, cameras=0))
+    bench.run(200)
+    assert "claim" in bench.asked()
 
 
 def test_a_twin_without_the_witness_is_unfit_while_we_have_it():
