@@ -7,11 +7,12 @@ journals. Without an image the tests are skipped with the command that builds on
 ``TOUCHLINE_REQUIRE_VIRTUAL=1`` says that there must be one (CI).
 
 A test that provokes a panic or a failing unit says so: ``@pytest.mark.virtual(allow=["panic"], failed_units=["x"])``.
+One that leaves the node as it found it says ``@pytest.mark.virtual(tidy=True)``: if it passes, the next test of its
+module gets the same node, and a restore is saved.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import tempfile
@@ -24,11 +25,12 @@ import pytest
 
 if TYPE_CHECKING:
     from hil.virtual.image import Image
+    from hil.virtual.lending import Lender
     from hil.virtual.node import VirtualNode
     from hil.virtual.site import Golden, VirtualSite
 
 REQUIRE: Final = "TOUCHLINE_REQUIRE_VIRTUAL"
-_NUMBERS: Final = itertools.count()
+_FAILED: Final = pytest.StashKey[bool]()
 _JOURNAL_LINES: Final = 150
 _TIMEOUT_S: Final = 480
 
@@ -36,7 +38,9 @@ _TIMEOUT_S: Final = 480
 def pytest_configure(config: pytest.Config) -> None:
     """The mark of tests that need an emulated node."""
     config.addinivalue_line(
-        "markers", "virtual(allow=[], failed_units=[]): runs in an emulated node; what it may leave behind"
+        "markers",
+        "virtual(allow=[], failed_units=[], tidy=False): runs in an emulated node; what it may leave behind; whether "
+        "the next test may have the same node",
     )
 
 
@@ -85,26 +89,41 @@ def virtual_golden_twins(virtual_image: Image, virtual_folder: Path) -> Golden:
     return _freeze(virtual_image, virtual_folder, "ab")
 
 
+@pytest.fixture(scope="module")
+def virtual_lender(virtual_folder: Path) -> Iterator[Lender]:
+    """What lends the sites of a module; a test that makes a snapshot of its own asks it for that."""
+    from hil.virtual.lending import Lender
+
+    lender = Lender(virtual_folder)
+    yield lender
+    lender.close()
+
+
 @pytest.fixture
-def virtual_node(virtual_golden: Golden, virtual_folder: Path, request: pytest.FixtureRequest) -> Iterator[VirtualNode]:
+def virtual_node(
+    virtual_golden: Golden, virtual_lender: Lender, request: pytest.FixtureRequest
+) -> Iterator[VirtualNode]:
     """One node with its agent at work, on its own network; ``virtual_node.rack`` is what it publishes to."""
-    with _restored(virtual_golden, virtual_folder, request) as site:
+    with lent(virtual_golden, virtual_lender, request) as site:
         yield site.node("a")
 
 
 @pytest.fixture
 def virtual_twins(
-    virtual_golden_twins: Golden, virtual_folder: Path, request: pytest.FixtureRequest
+    virtual_golden_twins: Golden, virtual_lender: Lender, request: pytest.FixtureRequest
 ) -> Iterator[VirtualSite]:
     """Two nodes and a rack: ``.node("a")``, ``.node("b")``, ``.rack``, ``.optics`` before both."""
-    with _restored(virtual_golden_twins, virtual_folder, request) as site:
+    with lent(virtual_golden_twins, virtual_lender, request) as site:
         yield site
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Add the journal of each node to a failed test's report, while the nodes still run."""
+    """Add the journal of each node to a failed test's report, while the nodes still run; count the test's time."""
     report = yield
+    if item.get_closest_marker("virtual"):
+        _SPENT[item.nodeid] = _SPENT.get(item.nodeid, 0.0) + call.duration
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
     if report.failed and call.when == "call":
         for node in _nodes(item):
             report.sections.append((f"journal of {node.name}", _last_words(node)))
@@ -112,24 +131,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _freeze(image: Image, folder: Path, seats: str) -> Golden:
+    from hil.virtual.lending import site_in
     from hil.virtual.passenger.seat import crew
-    from hil.virtual.site import VirtualSite
 
-    work = folder / f"boot-{seats}"
-    with VirtualSite(image, work, crew(seats), name=_name()) as site:
+    with site_in(folder, image, crew(seats)) as site:
         ready_s = site.boot()
         golden = site.freeze(folder / f"golden-{seats}", ready_s)
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(site.folder, ignore_errors=True)
     return golden
 
 
 _SPENT: Final[dict[str, float]] = {}  # seconds, by test, set-up and teardown included
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count the time of tests that need an emulated node."""
-    if "virtual" in report.keywords:
-        _SPENT[report.nodeid] = _SPENT.get(report.nodeid, 0.0) + report.duration
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -139,27 +151,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @contextmanager
-def _restored(golden: Golden, folder: Path, request: pytest.FixtureRequest) -> Iterator[VirtualSite]:
-    from hil.virtual.site import VirtualSite
-
-    name = _name()
-    work = folder / name
-    mark = request.node.get_closest_marker("virtual")
-    allowed: dict[str, Any] = mark.kwargs if mark else {}
-    with VirtualSite(golden.image, work, golden.passengers, name=name) as site:
-        site.restore(golden)
+def lent(golden: Golden, lender: Lender, request: pytest.FixtureRequest) -> Iterator[VirtualSite]:
+    """A site for one test, and what the test is held to; for fixtures that stand for ``virtual_node`` in a module."""
+    marks = list(request.node.iter_markers("virtual"))
+    site = lender.lend(golden)
+    keep = False
+    try:
         yield site
-        left = [trouble for node in site.nodes.values() for trouble in _left_behind(node, allowed)]
-    shutil.rmtree(work, ignore_errors=True)
+        left = [trouble for node in site.nodes.values() for trouble in _left_behind(node, marks)]
+        tidy = next((mark.kwargs["tidy"] for mark in marks if "tidy" in mark.kwargs), False)
+        keep = tidy and not left and not request.node.stash.get(_FAILED, False)
+    finally:
+        if not keep:
+            lender.close()
     if left:
         pytest.fail("the test left this behind:\n  " + "\n  ".join(left), pytrace=False)
 
 
-def _left_behind(node: VirtualNode, allowed: dict[str, Any]) -> list[str]:
+def _left_behind(node: VirtualNode, marks: list[pytest.Mark]) -> list[str]:
     if node.machine.pid is None:  # the test took its power away
         return []
-    units = {f"failed unit: {unit}" for unit in allowed.get("failed_units", ())}
-    return [f"{node.name}: {trouble}" for trouble in node.troubles(allowed.get("allow", ())) if trouble not in units]
+    allow = [word for mark in marks for word in mark.kwargs.get("allow", ())]
+    units = {f"failed unit: {unit}" for mark in marks for unit in mark.kwargs.get("failed_units", ())}
+    return [f"{node.name}: {trouble}" for trouble in node.troubles(allow) if trouble not in units]
 
 
 def _nodes(item: pytest.Item) -> list[VirtualNode]:
@@ -177,7 +191,3 @@ def _last_words(node: VirtualNode) -> str:
     except TouchlineError as error:  # a dead guest has no journal to give, its console has
         return f"{error}\n" + "\n".join(node.machine.console.last_lines())
     return "the node is off; its console said last:\n" + "\n".join(node.machine.console.last_lines())
-
-
-def _name() -> str:
-    return f"t{os.getpid()}-{next(_NUMBERS)}"

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 MACS: Final = {"a": "52:54:00:77:00:0b", "b": "52:54:00:77:00:0c"}
 ADDRESSES: Final = {"a": "10.77.0.11", "b": "10.77.0.12"}
+_FAILED_UNITS: Final = "=== failed units\n"
+_LOOK: Final = (
+    "dmesg --notime 2>/dev/null || journalctl -k -b -o cat --no-pager; "
+    f"printf '{_FAILED_UNITS[:-1]}\\n'; systemctl list-units --state=failed --plain --no-legend"
+)
 
 
 def machine_spec(image: Image, seat: str, run_dir: Path) -> MachineSpec:
@@ -102,8 +107,17 @@ class VirtualNode(Handles):
 
     def restore(self, frozen: Snapshot) -> None:
         """Power on as it was when the snapshot was made; the clock is the host's."""
+        self.begin_restore(frozen)
+        self.finish_restore()
+
+    def begin_restore(self, frozen: Snapshot) -> None:
+        """Power on from the snapshot and do not wait: :meth:`finish_restore` does."""
         self._forget_devices()
-        self.machine.restore(frozen)
+        self.machine.begin_restore(frozen)
+
+    def finish_restore(self) -> None:
+        """Return when the guest answers and has the host's time."""
+        self.machine.finish_restore()
 
     def power_cut(self, seed: int = 0) -> PowerCut:
         """Pull the plug: the data disk loses what was not flushed, by ``seed``. :meth:`boot` puts the power back."""
@@ -153,13 +167,10 @@ class VirtualNode(Handles):
 
         ``allow``: kinds of :class:`Trouble` (``"panic"``) and parts of the line itself.
         """
-        found = [f"kernel {item.trouble.value}: {item.text}" for item in self._findings() if not _allowed(item, allow)]
-        failed = self.run("systemctl list-units --state=failed --plain --no-legend", check=False).out.split("\n")
-        return found + [f"failed unit: {line.split()[0]}" for line in failed if line.strip()]
-
-    def _findings(self) -> list[Finding]:
-        log = self.run("dmesg --notime 2>/dev/null || journalctl -k -b -o cat --no-pager", check=False).out
-        return [*findings(log), *self.machine.console.findings()]
+        log, _, failed = self.run(_LOOK, check=False).out.partition(_FAILED_UNITS)
+        seen = [*findings(log), *self.machine.console.findings()]
+        found = [f"kernel {item.trouble.value}: {item.text}" for item in seen if not _allowed(item, allow)]
+        return found + [f"failed unit: {line.split()[0]}" for line in failed.splitlines() if line.strip()]
 
     def _forget_devices(self) -> None:
         if self._devices is not None:

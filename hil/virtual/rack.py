@@ -97,21 +97,33 @@ class VirtualRack:
         )
         self.broker = Broker(spec)
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
+        self._awaited: dict[str, str] = {}  # program -> what its log says once it is up
 
     def start(self) -> None:
         """Return once the broker listens, the aggregator's page is up and the witness serves."""
+        self.begin()
+        self.begin_witness()
+        self.await_up()
+
+    def begin(self) -> None:
+        """Return once the broker listens; the aggregator comes up meanwhile, :meth:`await_up` waits for it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.broker.start()
-        self.start_aggregator()
-        self.start_witness()
+        self._begin("aggregator", "Page: ", "aggregator", "run")
+
+    def begin_witness(self) -> None:
+        """Start the witness, over the epochs that it kept; :meth:`await_up` waits for it."""
+        self._begin("witness", "witness at ", "failover", "witness")
 
     def start_aggregator(self) -> None:
         """Start the aggregator alone, over what it stored before."""
-        self._start("aggregator", "Page: ", "aggregator", "run")
+        self._begin("aggregator", "Page: ", "aggregator", "run")
+        self.await_up()
 
     def start_witness(self) -> None:
         """Start the witness alone, over the epochs that it kept."""
-        self._start("witness", "witness at ", "failover", "witness")
+        self.begin_witness()
+        self.await_up()
 
     def stop_aggregator(self) -> None:
         """SIGTERM to the aggregator, by pid."""
@@ -123,42 +135,52 @@ class VirtualRack:
 
     def stop(self) -> None:
         """End all of them, by pid."""
-        for name in list(self._programs):
-            self._stop(name)
+        self._stop(*self._programs)
         self.broker.stop()
 
-    def _start(self, name: str, up: str, *command: str) -> None:
-        """Start one of our programs and return when its log says ``up``."""
+    def await_up(self) -> None:
+        """Return once every program that was begun has said that it is up; ResourceError with its last words if not."""
+        deadline_ns = monotonic_ns() + int(_START_S * 1e9)
+        while self._awaited:
+            name, up = next(iter(self._awaited.items()))
+            said = (self.folder / f"{name}.log").read_text(errors="replace")
+            if up in said:
+                del self._awaited[name]
+                continue
+            if self._programs[name].poll() is not None or monotonic_ns() > deadline_ns:
+                last = said.strip().splitlines()[-3:]
+                self.stop()
+                raise ResourceError(f"the virtual rack's {name} did not come up: " + " | ".join(last))
+            sleep_until(monotonic_ns() + _POLL_NS)
+
+    def _begin(self, name: str, up: str, *command: str) -> None:
+        """Start one of our programs; its log will say ``up``."""
         config = self.folder / "rack.toml"
         config.write_text(_rack_toml(self.folder, self.database, self.identities.aggregator))
         words = [sys.executable, "-m", "touchline.cli", *command, "--config", str(config)]
-        log_file = self.folder / f"{name}.log"
-        with log_file.open("wb") as log:
-            process = self._programs[name] = subprocess.Popen(
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self._programs[name] = subprocess.Popen(
                 [*_dies_with_us(), *inside(self.namespace), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        deadline_ns = monotonic_ns() + int(_START_S * 1e9)
-        while up not in (said := log_file.read_text(errors="replace")):
-            if process.poll() is not None or monotonic_ns() > deadline_ns:
-                last = said.strip().splitlines()[-3:]
-                self.stop()
-                raise ResourceError(f"the virtual rack's {name} did not come up: " + " | ".join(last))
-            sleep_until(monotonic_ns() + _POLL_NS)
+        self._awaited[name] = up
 
-    def _stop(self, name: str) -> None:
-        process = self._programs.pop(name, None)
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    def _stop(self, *names: str) -> None:
+        """SIGTERM to all of them, then wait for each."""
+        ending = [process for name in names if (process := self._programs.pop(name, None)) is not None]
+        for name in names:
+            self._awaited.pop(name, None)
+        for process in ending:
+            process.terminate()
+        for process in ending:
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def __enter__(self) -> VirtualRack:
         try:

@@ -66,19 +66,23 @@ class VirtualSite:
         The nodes boot side by side, so each one's time contains the others' share of this machine.
         """
         ca = LocalCa(self.folder / "pki")
-        self.serve(RackIdentities.issue(ca))
+        self._begin_rack(RackIdentities.issue(ca))
         began_ns = {seat: self._power_on(node) for seat, node in self.nodes.items()}
         for node in self.nodes.values():
             node.machine.wait_guest()
             provision(node.guest, ca, node.passenger)
             start_agent(node.guest)
+        self.rack.await_up()
         return {seat: self._ready_s(self.nodes[seat], at_ns) for seat, at_ns in began_ns.items()}
 
     def restore(self, golden: Golden) -> None:
-        """Bring every node back as it was frozen, with a rack that it trusts."""
-        self.serve(golden.identities.copy_to(self.folder / "pki"))
+        """Bring every node back as it was frozen, with a rack that it trusts; all of them come up side by side."""
+        self._begin_rack(golden.identities.copy_to(self.folder / "pki"))
         for seat, node in self.nodes.items():
-            node.restore(golden.snapshots[seat])
+            node.begin_restore(golden.snapshots[seat])
+        for node in self.nodes.values():
+            node.finish_restore()
+        self.rack.await_up()
 
     def freeze(self, folder: Path, ready_s: dict[str, float]) -> Golden:
         """Snapshot every node; they go on running."""
@@ -111,8 +115,15 @@ class VirtualSite:
 
     def serve(self, identities: RackIdentities) -> None:
         """Start the rack with these identities."""
+        self._begin_rack(identities)
+        self.rack.await_up()
+
+    def _begin_rack(self, identities: RackIdentities) -> None:
+        """The broker serves; the aggregator is coming up. A witness is started by who needs one."""
         self.identities = identities
-        self._rack = self._stack.enter_context(VirtualRack(self.folder / "rack", self.network.namespace, identities))
+        self._rack = VirtualRack(self.folder / "rack", self.network.namespace, identities)
+        self._stack.callback(self._rack.stop)
+        self._rack.begin()
 
     @staticmethod
     def _power_on(node: VirtualNode) -> int:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final
 
 from hil.virtual.machine import disks, power, snapshot
+from hil.virtual.machine.clock import set_clock
 from hil.virtual.machine.console import Console, Finding, Trouble, fatal
 from hil.virtual.machine.guest_agent import GuestAgent
 from hil.virtual.machine.link import LinkClosed
@@ -30,7 +31,7 @@ from hil.virtual.machine.qemu import (
 from hil.virtual.machine.snapshot import Snapshot
 from hil.virtual.machine.state import load_spec, save_spec
 from touchline.errors import HardwareError, ResourceError, TouchlineError
-from touchline.timeline import monotonic_ns, sleep_until, utc_s, utc_text
+from touchline.timeline import monotonic_ns, sleep_until, utc_text
 
 BOOT_S: Final = 90.0  # measured 6 s alone; other machines may be busy
 RESTORE_S: Final = 30.0  # measured under 1 s alone
@@ -38,8 +39,6 @@ _MONITOR_S: Final = 20.0
 _QUIT_S, _DYING_S = 5.0, 1.0
 _SLICE_S: Final = 0.25
 _POLL_NS: Final = 10_000_000
-_CLOCK_LEAD_NS, _CLOCK_ERROR_NS, _CLOCK_TRIES = 60_000_000, 10_000_000, 8
-_CLOCK_USELESS_NS: Final = 1_000_000_000  # beyond it the guest lives in another second than its rack
 
 
 class Machine:
@@ -125,11 +124,19 @@ class Machine:
 
         Raises InputError with the remedy if it was made with another QEMU, image, seat or set of devices.
         """
+        self.begin_restore(frozen)
+        self.finish_restore(timeout_s)
+
+    def begin_restore(self, frozen: Snapshot) -> None:
+        """Start from a snapshot and do not wait: :meth:`finish_restore` does."""
         self._require_off()
         frozen.check(self.spec, qemu=find_qemu().text, plugged=self.network is not None)
         incoming = snapshot.thaw(frozen, self.spec)
         disks.begin_log(self.run_dir)
         self._launch(incoming)
+
+    def finish_restore(self, timeout_s: float = RESTORE_S) -> None:
+        """Return when the guest answers and has the host's time."""
         self._or_close(lambda: self._finish_restore(timeout_s))
 
     def wait_guest(self, timeout_s: float = BOOT_S) -> None:
@@ -188,26 +195,8 @@ class Machine:
         self.monitor("set_link", name=CARD, up=up)
 
     def set_clock(self) -> None:
-        """Set the guest's clock to the host's within 10 ms; it steps.
-
-        On a very busy host it may end further off; more than a second is a HardwareError.
-        """
-        ahead_ns = 0
-        lead_ns = _CLOCK_LEAD_NS  # the guest needs this long to start the program that sets it
-        for _ in range(_CLOCK_TRIES):
-            self.guest.set_time(_now_ns() + lead_ns)
-            before_ns = _now_ns()
-            guest_ns = self.guest.time_ns()
-            ahead_ns = guest_ns - (before_ns + _now_ns()) // 2
-            if abs(ahead_ns) < _CLOCK_ERROR_NS:
-                return
-            lead_ns -= ahead_ns
-        if abs(ahead_ns) > _CLOCK_USELESS_NS:
-            raise HardwareError(
-                f"node {self.spec.seat}: the guest's clock cannot be set: it is {ahead_ns / 1e9:+.1f} s off after "
-                f"{_CLOCK_TRIES} tries",
-                hint="this machine is too busy for so many nodes",
-            )
+        """Set the guest's clock to the host's within 10 ms; it steps."""
+        set_clock(self.guest, self.spec.seat)
 
     def last_reset(self) -> str | None:
         """Why the guest was last reset: ``watchdog``, or QEMU's word (``guest-reset``, ``host-qmp-system-reset``)."""
@@ -241,13 +230,13 @@ class Machine:
 
     # --- off ---
 
-    def shutdown(self, timeout_s: float = 30.0) -> None:
-        """Power off as systemd does; after ``timeout_s`` QEMU is ended all the same."""
+    def shutdown(self, timeout_s: float = 30.0) -> bool:
+        """Power off as systemd does; after ``timeout_s`` QEMU is ended all the same. False: that was needed."""
         if self._process is None:
-            return
+            return False
         try:
             self.guest.shutdown()
-            self._process.wait(timeout_s)
+            return self._process.wait(timeout_s)
         finally:
             self.close()
 
@@ -390,7 +379,3 @@ def _dead(found: Finding) -> str:
     if found.trouble is Trouble.PANIC:
         return f"guest kernel panic: {found.text}"
     return f"the guest does not boot: {found.text}"
-
-
-def _now_ns() -> int:
-    return int(utc_s() * 1e9)

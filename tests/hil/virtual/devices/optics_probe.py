@@ -1,6 +1,6 @@
 """Runs in the node: reads the shared optics through the agent's own camera and clock, one line of JSON per frame.
 
-Arguments: device, number of frames.
+Arguments: device, most frames. The file READING appears with the first frame; it ends early once ENOUGH is there.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from touchline.timeline import TAI_MINUS_UTC_S, SystemClock
 
 SECTION = {"number": 1, "source": "v4l2", "calibration": "none.json", "pixel_format": "nv12", "rate_hz": RATE_HZ}
 TIMEOUT_S, MOST_TIMEOUTS = 1.0, 10
+READING, ENOUGH = Path("/tmp/optics-reading"), Path("/tmp/optics-enough")
 
 
 def main(device: str, frames: int) -> None:
@@ -31,7 +33,7 @@ def main(device: str, frames: int) -> None:
     timeouts = 0
     try:
         camera.start()
-        while len(seen) < frames:
+        while len(seen) < frames and not ENOUGH.exists():
             try:
                 frame = camera.read(landing, TIMEOUT_S)
             except FrameTimeout:
@@ -43,6 +45,8 @@ def main(device: str, frames: int) -> None:
             utc_ns = frame.stamp.ptp_ns - TAI_MINUS_UTC_S * 10**9
             shows = frame_in(np.frombuffer(landing, np.uint8), frame_at(utc_ns))
             seen.append((frame.sequence, utc_ns, frame.stamp.bound_ns, shows, hashlib.sha256(landing).hexdigest()[:16]))
+            if len(seen) == 1:
+                READING.touch()
     finally:
         camera.close()
     names = ("sequence", "utc_ns", "bound_ns", "shows", "sha")

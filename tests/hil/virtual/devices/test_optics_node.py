@@ -17,8 +17,9 @@ from hil.virtual.node import VirtualNode
 from hil.virtual.passenger.seat import OPTICS_PATH, UNIT
 from hil.virtual.scene import RATE_HZ, frame_utc_ns
 from hil.virtual.site import VirtualSite
+from tests.hil.virtual.devices.optics_probe import ENOUGH, READING
 from tests.hil.virtual.waiting import pause, until
-from touchline.timeline import TAI_MINUS_UTC_S
+from touchline.timeline import TAI_MINUS_UTC_S, utc_s
 
 pytestmark = [pytest.mark.system, pytest.mark.virtual]
 
@@ -52,18 +53,27 @@ class Seen:
 
 def read(node: VirtualNode, frames: int) -> list[Seen]:
     """Read with the agent's camera and clock; the agent itself is stopped."""
-    node.guest.write_file("/tmp/optics_probe.py", PROBE.read_bytes())
     out = node.run(f"cd /tmp; {PYTHON} optics_probe.py {OPTICS_PATH} {frames}", timeout_s=90.0).out
     return [Seen(**json.loads(line)) for line in out.splitlines()]
 
 
 @contextmanager
 def reading(site: VirtualSite, frames: int) -> Iterator[dict[str, Future[list[Seen]]]]:
-    """Both nodes read at the same time."""
+    """Both nodes read at the same time, at most so many frames; goes on once both have their first."""
+    for node in site.nodes.values():
+        node.run(f"systemctl stop --no-block {UNIT}; rm -f {READING} {ENOUGH}")
+        node.guest.write_file("/tmp/optics_probe.py", PROBE.read_bytes())
     for node in site.nodes.values():
         node.run(f"systemctl stop {UNIT}", timeout_s=60.0)
     with ThreadPoolExecutor(len(site.nodes)) as pool:
-        yield {seat: pool.submit(read, node, frames) for seat, node in site.nodes.items()}
+        futures = {seat: pool.submit(read, node, frames) for seat, node in site.nodes.items()}
+        for seat, node in site.nodes.items():
+            until(lambda node=node, seat=seat: futures[seat].done() or exists(node, READING), "a first frame", node)  # type: ignore[misc]
+        yield futures
+
+
+def exists(node: VirtualNode, path: Path) -> bool:
+    return node.run(f"test -e {path}", check=False).exit_code == 0
 
 
 def common(first: list[Seen], second: list[Seen]) -> tuple[dict[int, Seen], dict[int, Seen]]:
@@ -78,44 +88,13 @@ def common(first: list[Seen], second: list[Seen]) -> tuple[dict[int, Seen], dict
     return cut[0], cut[1]
 
 
-def test_both_nodes_see_the_same_frames_at_the_same_instants(virtual_twins: VirtualSite):
-    with reading(virtual_twins, 300) as futures:
-        a, b = (futures[seat].result() for seat in "ab")
-    for seen in (a, b):
-        assert [one.sequence for one in seen] == sorted({one.sequence for one in seen})
-        off_ns = sorted(abs(one.off_ns) for one in seen)
-        assert off_ns[len(off_ns) // 2] < EXACT_NS
-        assert off_ns[-1] < HALF_NS
-        assert [one.shows for one in seen] == [one.frame for one in seen]
-        assert max(one.bound_ns for one in seen) > 0
-    first, second = common(a, b)
-    both = first.keys() & second.keys()
-    assert len(both) > 0.5 * len(first | second), "a busy host loses frames, but not most of them"
-    assert {first[frame].sha == second[frame].sha for frame in both} == {True}
-    assert len({first[frame].sha for frame in both}) == len(both), "every frame is another picture"
-    apart_ns = [abs(first[frame].utc_ns - second[frame].utc_ns) for frame in both]
-    assert max(apart_ns) < HALF_NS
-    assert sorted(apart_ns)[len(apart_ns) // 2] < EXACT_NS
-
-
-def test_a_cover_darkens_both_at_the_same_frame(virtual_twins: VirtualSite):
-    optics = virtual_twins.optics
-    with reading(virtual_twins, 600) as futures:
-        pause(6.0)  # for the start of Python in both
-        dark = optics.cover(lead_s=4.0)
-        light = optics.uncover(lead_s=7.0)
-        seen = {seat: future.result() for seat, future in futures.items()}
-    assert light - dark > RATE_HZ
-    for frames in seen.values():
-        assert frames[0].frame < dark < light < frames[-1].frame, "the reading began too late or ended too soon"
-        assert [one.shows is None for one in frames] == [dark <= one.frame < light for one in frames]
-
-
+@pytest.mark.virtual(tidy=True)
 def test_both_publish_and_each_exposure_is_kept_once(virtual_twins: VirtualSite):
     rack, nodes = virtual_twins.rack, list(virtual_twins.nodes.values())
     for node in nodes:
         until(lambda node=node: node.agent_status().get("link", {}).get("phase") == "open", "link", node)  # type: ignore[misc]
     queued = [node.agent_status()["queued"] for node in nodes]
+    until(lambda: bool(stored_ns(virtual_twins)), "a record at the rack", nodes[0])
     newest_ns = stored_ns(virtual_twins)[-1]
     settled_ns = newest_ns + 3 * 10**9  # the snapshot's own clock is over, and the agents have looked at the new one
     until(lambda: len(stored_ns(virtual_twins, settled_ns)) > 60, "frames at the rack", nodes[0])
@@ -126,6 +105,43 @@ def test_both_publish_and_each_exposure_is_kept_once(virtual_twins: VirtualSite)
     assert max(abs(at - frame_utc_ns(frame)) for at, frame in zip(exposures, frames, strict=True)) < EXACT_NS
     assert len(set(frames)) == len(frames), "one frame, one exposure, whoever published it"
     assert rack.audit().clean
+
+
+def test_both_see_the_same_frames_at_the_same_instants_and_go_dark_at_the_same_one(virtual_twins: VirtualSite):
+    optics = virtual_twins.optics
+    with reading(virtual_twins, 1200) as futures:
+        dark = optics.cover(lead_s=5.0)
+        light = optics.uncover(lead_s=6.5)
+        pause(frame_utc_ns(light + RATE_HZ) / 1e9 - utc_s())
+        for node in virtual_twins.nodes.values():
+            node.run(f"touch {ENOUGH}")
+        a, b = (futures[seat].result() for seat in "ab")
+    assert light - dark > RATE_HZ
+    for seen in (a, b):
+        assert seen[0].frame < dark < light < seen[-1].frame, "the reading began too late or ended too soon"
+        assert [one.shows for one in seen] == [None if dark <= one.frame < light else one.frame for one in seen]
+        hold_exact(seen)
+    hold_alike(*common(*([one for one in seen if one.frame < dark] for seen in (a, b))))
+
+
+def hold_exact(seen: list[Seen]) -> None:
+    """One node's frames: in order, each once, stamped with the instants of the grid."""
+    assert [one.sequence for one in seen] == sorted({one.sequence for one in seen})
+    off_ns = sorted(abs(one.off_ns) for one in seen)
+    assert off_ns[len(off_ns) // 2] < EXACT_NS
+    assert off_ns[-1] < HALF_NS
+    assert max(one.bound_ns for one in seen) > 0
+
+
+def hold_alike(first: dict[int, Seen], second: dict[int, Seen]) -> None:
+    """The frames of two nodes: the same pictures at the same instants."""
+    both = first.keys() & second.keys()
+    assert len(both) > 0.5 * len(first | second), "a busy host loses frames, but not most of them"
+    assert {first[frame].sha == second[frame].sha for frame in both} == {True}
+    assert len({first[frame].sha for frame in both}) == len(both), "every frame is another picture"
+    apart_ns = [abs(first[frame].utc_ns - second[frame].utc_ns) for frame in both]
+    assert max(apart_ns) < HALF_NS
+    assert sorted(apart_ns)[len(apart_ns) // 2] < EXACT_NS
 
 
 @pytest.mark.skipif(not os.environ.get("TOUCHLINE_CAMPAIGN"), reason="a minute of boot: TOUCHLINE_CAMPAIGN=1")

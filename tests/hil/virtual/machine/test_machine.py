@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hil.rack.broker import inside
+from hil.virtual.devices.watchdog import Watchdog
 from hil.virtual.machine import network
 from hil.virtual.machine.disks import DATA_LABEL
 from hil.virtual.machine.machine import Machine
@@ -122,8 +123,10 @@ def test_a_panic_is_told_at_once_with_its_last_lines(machine):
 
 
 def test_the_watchdog_resets_a_dead_kernel_and_the_second_boot_is_known(machine):
-    arm = "import fcntl,struct,os; f=os.open('/dev/watchdog',os.O_WRONLY); fcntl.ioctl(f,0xC0045706,struct.pack('i',4))"
-    machine.guest.run(f'python3 -c "{arm}" >/dev/null 2>&1; {PANIC}')
+    watchdog = Watchdog(machine.guest)
+    watchdog.set_timeout_s(4)
+    assert watchdog.timeout_s() == 4
+    machine.guest.run(PANIC)
     machine.wait_boot(2)
     assert (machine.boots, machine.last_reset()) == (2, "watchdog")
     assert machine.console.findings() == []  # the panic belongs to the first boot
@@ -169,7 +172,7 @@ def test_a_power_off_by_the_guest_is_told(machine):
 
 def test_a_shutdown_flushes_both_disks(machine):
     machine.guest.run("mkdir -p /mnt/t && mount /dev/vdb /mnt/t && echo whole > /mnt/t/kept")
-    machine.shutdown()
+    assert machine.shutdown()
     assert machine.pid is None
     kept = run(["debugfs", "-R", "cat /kept", machine.run_dir / DATA_DISK], env={"PATH": "/usr/sbin:/sbin:/usr/bin"})
     assert kept.stdout == b"whole\n"

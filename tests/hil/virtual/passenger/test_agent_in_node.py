@@ -14,6 +14,7 @@ from tests.hil.virtual.waiting import pause, until
 
 pytestmark = [pytest.mark.system, pytest.mark.virtual]
 
+TIDY = pytest.mark.virtual(tidy=True)
 LOSS_S = 10.0
 BURST_RECORDS = 200
 
@@ -34,6 +35,7 @@ def await_records(node: VirtualNode, more: int = 30, timeout_s: float = 40.0) ->
     return until(lambda: node.rack.records(node.name) >= before + more, f"{more} new records", node, timeout_s)
 
 
+@TIDY
 def test_records_flow_from_the_camera_to_the_rack(virtual_node: VirtualNode):
     await_records(virtual_node, 90)
     status = virtual_node.agent_status()
@@ -48,6 +50,7 @@ def test_records_flow_from_the_camera_to_the_rack(virtual_node: VirtualNode):
     }
 
 
+@TIDY
 def test_the_key_never_left_the_node(virtual_node: VirtualNode):
     listed = virtual_node.run(f"stat -c '%a %U' {PKI}/node.key").out.strip()
     assert listed == "400 touchline"
@@ -60,6 +63,7 @@ def test_the_key_never_left_the_node(virtual_node: VirtualNode):
     assert "Verify return code: 0 (ok)" in greeted.out  # the rack is who it says it is
 
 
+@TIDY
 def test_camera_disconnected_and_back(virtual_node: VirtualNode):
     await_records(virtual_node)
     camera = virtual_node.camera(0)
@@ -92,6 +96,7 @@ def test_kill_9_of_the_agent(virtual_node: VirtualNode):
     assert virtual_node.unit("NRestarts", "Result") == {"NRestarts": "1", "Result": "success"}
 
 
+@TIDY
 def test_total_loss_for_ten_seconds(virtual_node: VirtualNode):
     await_records(virtual_node)
     start = boot_id(virtual_node)

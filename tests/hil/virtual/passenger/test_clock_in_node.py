@@ -7,13 +7,18 @@ by a drop-in, everything else is as it is shipped. The truth is the grandmaster'
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hil.virtual.fixtures import lent
+from hil.virtual.lending import Lender
 from hil.virtual.node import VirtualNode
 from hil.virtual.passenger.seat import CONFIG, RUN_DIR, UNIT, node_toml
+from hil.virtual.site import Golden
 from tests.hil.virtual.waiting import pause, until
 
 pytestmark = [pytest.mark.system, pytest.mark.virtual]
@@ -61,6 +66,10 @@ class Timed:
 
     def __init__(self, node: VirtualNode) -> None:
         self.node, self.ptp = node, node.ptp
+
+    def set_up(self) -> None:
+        """Clocks, cable and grandmaster; the agent starts anew with its time from there."""
+        node = self.node
         self.ptp.build()
         self.ptp.link_delay_ns(500)
         node.run(GRANDMASTER + MASTER_WORDS)
@@ -100,6 +109,24 @@ class Timed:
         words = f"{PYTHON} /run/truth.py {self.ptp.phc_path('a')} {RUN_DIR}"
         rows = json.loads(self.node.run(words, timeout_s=60.0).out)
         return min((Told(*row) for row in rows), key=lambda one: one.half_ns)
+
+
+@pytest.fixture(scope="module")
+def locked(virtual_golden: Golden, virtual_lender: Lender, virtual_folder: Path) -> Golden:
+    """The node with its clock locked, frozen: each test begins there."""
+    site = virtual_lender.lend(virtual_golden)
+    timed = Timed(site.node("a"))
+    timed.set_up()
+    timed.until("locked")
+    frozen = site.freeze(virtual_folder / "golden-locked", {})
+    virtual_lender.close()
+    return frozen
+
+
+@pytest.fixture
+def virtual_node(locked: Golden, virtual_lender: Lender, request: pytest.FixtureRequest) -> Iterator[VirtualNode]:
+    with lent(locked, virtual_lender, request) as site:
+        yield site.node("a")
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ class Twins:
 
     def __init__(self, site: VirtualSite) -> None:
         self.site = site
+        site.rack.start_witness()
         for seat, twin in zip(SEATS, reversed(SEATS), strict=True):
             node = site.node(seat)
             pair = (

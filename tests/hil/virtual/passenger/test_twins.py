@@ -20,12 +20,14 @@ def frames(site: VirtualSite) -> int:
         return int(store.execute("SELECT COUNT(DISTINCT ptp_ns) FROM records").fetchone()[0])
 
 
+@pytest.mark.virtual(tidy=True)
 def test_they_find_each_other_by_arp(virtual_twins: VirtualSite):
     a, b = virtual_twins.node("a"), virtual_twins.node("b")
     answer = a.run(f"ip neigh flush dev eth0; arping -c 1 -w 5 -I eth0 {b.address}").out
     assert MACS["b"].upper() in answer.upper()
     b.net.unplug()
     assert a.run(f"arping -c 1 -w 2 -I eth0 {b.address}", check=False).exit_code != 0
+    b.net.plug()
 
 
 def test_one_loses_its_power_and_the_other_goes_on(virtual_twins: VirtualSite):
