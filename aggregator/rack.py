@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aggregator.core.accept import Acceptor, OwnerChange
 from aggregator.core.align import AlignmentWatch, Claim
+from aggregator.core.cabinet import Cabinet, CabinetWatch
 from aggregator.core.dedupe import Deduper
 from aggregator.core.desk import Desk, Outcome, Taken, frame_groups
 from aggregator.core.fuse import Fuser, dots_of
@@ -54,6 +55,8 @@ class Rack:
         self._linker = Linker()
         self._board = NodeBoard()
         self._watch = AlignmentWatch()
+        cabinets = (Cabinet(one.name, tuple(one.nodes), one.budget_w, one.other_w) for one in config.cabinet)
+        self._cabinets = CabinetWatch(cabinets)
         self._reviewed_ns: int | None = None
         self._figures = Figures()
         self._told: dict[tuple[str, str], int] = {}
@@ -141,7 +144,7 @@ class Rack:
             self._fuser.push(dots_of(taken.records[indices], timeline), period_ns // 2, now_ns)
 
     def _review(self, now_ns: int, ptp_ns: int) -> None:
-        """Compare the nodes' clocks when it is time, or one has spoken; what changes is said."""
+        """Compare clocks and sum up cabinets when it is time, or a clock has spoken; what changes is said."""
         if self._reviewed_ns is not None and 0 <= now_ns - self._reviewed_ns < _REVIEW_NS:
             return
         self._reviewed_ns = now_ns
@@ -152,6 +155,9 @@ class Rack:
         for node, why in self._watch.review(claims, now_ns):
             text = f"not aligned: {why}" if why else f"{node} is aligned"
             self._say("warning" if why else "info", "alignment", text, ptp_ns)
+        powers_w = {node: self._board.power_w(node, now_ns) for node in self._board.nodes}
+        for alarm, text in self._cabinets.review(powers_w, now_ns):
+            self._say("error" if alarm else "info", "cabinet", text, ptp_ns)
 
     def prepare(self, group: Group) -> None:
         """Complete a group with everything that changed, just before it is written."""
@@ -248,6 +254,7 @@ class Rack:
                 "store_fault": self.store_fault,
                 "nodes": self._node_rows(now_ns),
                 "alignment": self._alignment(),
+                "cabinets": self._cabinets.rows(now_ns),
                 "streams": figures.stream_rows(now_ns),
                 "cameras": owners,
                 "rates": {

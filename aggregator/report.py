@@ -19,9 +19,12 @@ def status_text(value: dict[str, Any]) -> str:
     if latency:
         lines.append(f"latency   p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, max {latency['max']:.1f} ms")
     lines.append(f"alignment {_alignment_text(value['alignment'])}")
+    lines += [f"cabinet   {_cabinet_text(cabinet)}" for cabinet in value["cabinets"]]
     for node in value["nodes"]:
         lines.append(f"node      {node['node']}: {_node_text(node)}")
         lines.append(f"  clock   {_clock_text(node)}")
+        if node["thermal"] is not None:
+            lines.append(f"  thermal {_thermal_text(node['thermal'])}")
         if node["role"]:
             cameras = ", ".join(map(str, node["owns"]))
             lines.append(f"  pair    {node['role']}, " + (f"sends camera {cameras}" if cameras else "sends no camera"))
@@ -48,6 +51,28 @@ def _clock_text(node: dict[str, Any]) -> str:
     if node["unflagged_records"]:
         parts.append(f"{node['unflagged_records']} records out of clock bound")
     return ", ".join(parts)
+
+
+def _cabinet_text(cabinet: dict[str, Any]) -> str:
+    state = f"OVER BUDGET for {cabinet['alarm_s']:.0f} s" if cabinet["alarm"] else "within budget"
+    parts = [f"{cabinet['cabinet']}: {state}, {cabinet['counted_w']:.0f} of {cabinet['budget_w']:g} W counted"]
+    parts.append(f"{cabinet['known_w']:.0f} W read of nodes, below the wall")
+    if cabinet["unknown"]:
+        parts.append(f"UNKNOWN, counted with {cabinet['share_w']:.0f} W each: {', '.join(cabinet['unknown'])}")
+    return ", ".join(parts)
+
+
+def _thermal_text(thermal: dict[str, Any]) -> str:
+    if not thermal["good"]:
+        return f"UNKNOWN, taken for hot: {thermal['why']}"
+    caps = f", clocks capped {thermal['cap_level']} of {thermal['cap_levels']}" if thermal["cap_level"] else ""
+    values = [_value(thermal[name], unit) for name, unit in (("temp_c", "C"), ("duty_pct", "% fan"), ("power_w", "W"))]
+    faults = "".join(f"; {one['severity']} {one['what']}: {one['text']}" for one in thermal["faults"])
+    return f"{'HOT, ' if thermal['hot'] else ''}{', '.join(values)}{caps}{faults}"
+
+
+def _value(number: float | None, unit: str) -> str:
+    return f"unknown {unit}" if number is None else f"{number:.0f} {unit}"
 
 
 def _node_text(node: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from thermal.power.total import total
 from thermal.types import Failed, Fault, Fresh, Reading, Severity, Stale
 
 FILE: Final = "thermal.json"
@@ -28,7 +29,8 @@ class ThermalStatus:
     """One tick. ``at_ns``: CLOCK_MONOTONIC of its end; ``at``: the same moment in UTC, for people.
 
     ``duty_pct``: what was written; ``duty_read``: what the register says. ``refused``: what the fan or a clock refused.
-    ``oc_events``: counters since boot. ``cap_level`` of ``cap_levels``: 0 is no cap.
+    ``oc_events``: counters since boot; ``oc_counted``: events since the service began. ``cap_level`` of ``cap_levels``:
+    0 is no cap.
     """
 
     node: str
@@ -49,6 +51,8 @@ class ThermalStatus:
     power_w: Mapping[str, Reading]
     oc_events: Mapping[str, int] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
+    budget_w: float = 55.0
+    oc_counted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def tj_c(self) -> float | None:
@@ -57,9 +61,9 @@ class ThermalStatus:
 
     @property
     def total_w(self) -> float | None:
-        """Sum of the rails; None while one of them is not fresh, or there is none. It reads below the wall."""
-        watts = [one.value for one in self.power_w.values() if isinstance(one, Fresh)]
-        return sum(watts) if watts and len(watts) == len(self.power_w) else None
+        """What the node draws (:mod:`thermal.power.total`), read below the wall; None while that is not known."""
+        found = total(self.power_w)
+        return None if found is None else found.watts
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ def read_status(path: Path, now_ns: int) -> Told:
         return Told(None, f"{path}: {error.strerror}")
     try:
         status = decode(raw)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         return Told(None, f"{path} is damaged: {type(error).__name__} {error}")
     return Told(status, _age_trouble(status, now_ns))
 
@@ -124,7 +128,7 @@ def encode(status: ThermalStatus) -> bytes:
 def document(status: ThermalStatus) -> dict[str, Any]:
     """The status as a JSON document."""
     plain = ("node", "at", "at_ns", "period_s", "ticks", "late_ticks", "hot", "duty_pct", "cap_level", "cap_levels")
-    tables = ("zones", "clock_hz", "power_w")
+    tables, counts = ("zones", "clock_hz", "power_w"), ("oc_events", "oc_counted")
     return {
         "version": VERSION,
         **{name: getattr(status, name) for name in plain},
@@ -132,7 +136,8 @@ def document(status: ThermalStatus) -> dict[str, Any]:
         "total_w": status.total_w,
         **{name: _of_reading(getattr(status, name)) for name in ("tj", "duty_read", "rpm")},
         **{name: {key: _of_reading(one) for key, one in getattr(status, name).items()} for name in tables},
-        "oc_events": dict(status.oc_events),
+        "budget_w": status.budget_w,
+        **{name: dict(getattr(status, name)) for name in counts},
         "faults": [
             {
                 "code": one.code,
@@ -147,7 +152,7 @@ def document(status: ThermalStatus) -> dict[str, Any]:
 
 
 def decode(raw: bytes) -> ThermalStatus:
-    """The status in these bytes. Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
+    """The status in these bytes. Raises what :func:`read_status` catches for anything else."""
     if len(raw) > MAX_BYTES:
         raise ValueError(f"longer than {MAX_BYTES} bytes")
     found = json.loads(raw)
@@ -170,8 +175,10 @@ def decode(raw: bytes) -> ThermalStatus:
         cap_levels=_a(int, found["cap_levels"]),
         clock_hz=_readings(found["clock_hz"]),
         power_w=_readings(found["power_w"]),
-        oc_events={_a(str, name): _a(int, count) for name, count in found["oc_events"].items()},
+        oc_events=_counts(found["oc_events"]),
         faults=tuple(_fault(one) for one in _a(list, found["faults"])),
+        budget_w=_number(found["budget_w"]),
+        oc_counted=_counts(found["oc_counted"]),
     )
 
 
@@ -206,6 +213,10 @@ def _reading(found: Any) -> Reading:
 
 def _readings(found: Any) -> dict[str, Reading]:
     return {_a(str, name): _reading(one) for name, one in found.items()}
+
+
+def _counts(found: Any) -> dict[str, int]:
+    return {_a(str, name): _a(int, count) for name, count in found.items()}
 
 
 def _fault(found: Any) -> Fault:

@@ -74,7 +74,7 @@ class Sample:
 
 
 class Severity(str, Enum):
-    """How bad: ``warning`` is shown, ``alarm`` is shown and published as hot."""
+    """How bad: ``warning`` is shown; ``alarm`` is shown, and published as hot but for :data:`thermal.power.NOT_HOT`."""
 
     WARNING = "warning"
     ALARM = "alarm"

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from aggregator.core.clocks import ALIVE_S, ClockWord, clock_word
+from aggregator.core.heat import HeatWord, heat_word
 from aggregator.core.validate import Document, number_of, stamp_of, text_of
 from touchline.record import BatchHeader
 
@@ -76,12 +77,14 @@ class Statement:
 class NodeView:
     """One node as the rack sees it; ``batch_ns`` is monotonic, 0 = never.
 
-    ``word``: what the clock statement says. ``clock_epoch``: the last one in the log (None: none yet), told when.
+    ``heat``: what its health says of temperature and power; None: nothing. ``word``: what the clock statement says.
+    ``clock_epoch``: the last one in the log (None: none yet), told when.
     """
 
     health: Statement = field(default_factory=Statement)
     clock: Statement = field(default_factory=Statement)
     word: ClockWord = field(default_factory=ClockWord)
+    heat: HeatWord | None = None
     clock_epoch: int | None = None
     epoch_told_ns: int = 0
     batch_ns: int = 0
@@ -111,6 +114,7 @@ class NodeBoard:
             return None
         if document.kind == "health":
             view.health.take(document.value, now_ns, ptp_ns)
+            view.heat = heat_word(document.value)
         elif document.kind == "clock":
             view.clock.take(document.value, now_ns, ptp_ns)
             view.word = clock_word(document.value)
@@ -119,6 +123,13 @@ class NodeBoard:
         else:
             return self.say(event_of(document, ptp_ns))
         return None
+
+    def power_w(self, node: str, now_ns: int) -> float | None:
+        """What a node draws now; None when nobody knows: it is silent, or its fan service or a rail is."""
+        view = self.nodes.get(node)
+        if view is None or view.heat is None or not _alive(view, now_ns):
+            return None
+        return view.heat.power_w
 
     def say(self, event: Event) -> Event:
         """Add an event to the log."""
@@ -144,24 +155,40 @@ def _row(name: str, view: NodeView, now_ns: int) -> dict[str, Any]:
     health = view.health.value
     epoch = view.epoch if view.epoch is not None else number_of(health.get("epoch"))
     role, role_epoch = _part(health.get("failover"))
-    state, age_s = text_of(health.get("state"), 24) or "unknown", view.health.age_s(now_ns)
     return {
         "node": name,
-        "state": state,
-        "alive": age_s is not None and age_s <= ALIVE_S and state not in GONE,
+        "state": _state(view),
+        "alive": _alive(view, now_ns),
         "reason": text_of(health.get("reason"), _MAX_TEXT),
         "epoch": role_epoch if role and role_epoch is not None else epoch,
         "role": role,
         "boot_id": view.boot_id,
         "batches": view.batches,
         "batch_age_s": round((now_ns - view.batch_ns) / 1e9, 2) if view.batch_ns else None,
-        "health_age_s": age_s,
+        "health_age_s": view.health.age_s(now_ns),
         "fps": _figures(health.get("fps")),
         "spool_depth": _spool(health),
         "dropped": _total(health.get("dropped")),
         "temps_c": _figures(health.get("temps_c")),
+        "thermal": _heat(view, now_ns),
         "clock": {**asdict(view.word), "age_s": view.clock.age_s(now_ns)},
     }
+
+
+def _state(view: NodeView) -> str:
+    return text_of(view.health.value.get("state"), 24) or "unknown"
+
+
+def _alive(view: NodeView, now_ns: int) -> bool:
+    age_s = view.health.age_s(now_ns)
+    return age_s is not None and age_s <= ALIVE_S and _state(view) not in GONE
+
+
+def _heat(view: NodeView, now_ns: int) -> dict[str, Any] | None:
+    """Temperature and power as plain values; None for a node that says nothing of them."""
+    if view.heat is None:
+        return None
+    return asdict(view.heat if _alive(view, now_ns) else HeatWord.silenced("the node does not speak"))
 
 
 def _part(failover: object) -> tuple[str, float | int | None]:

@@ -41,6 +41,8 @@ class RackCollector(Collector):
         yield from _streams(status["streams"])
         yield from _nodes(status["nodes"])
         yield from _alignment(status)
+        yield from _heat([node for node in status["nodes"] if node["thermal"] is not None])
+        yield from _cabinets(status["cabinets"])
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -138,6 +140,50 @@ def _alignment(status: dict[str, Any]) -> Iterable[Metric]:
         ("left_out_frames", "frames not shown: their node is not aligned and their stamps lie elsewhere"),
     ):
         yield CounterMetricFamily(f"touchline_rack_{name}", text, value=fuse[name])
+
+
+_HEAT = {
+    "temp_c": "junction temperature, as the node says",
+    "duty_pct": "duty ordered of its fan",
+    "rpm": "of its fan",
+    "power_w": "sum of its rails, which reads below the wall",
+    "cap_level": "rung of its clock caps, 0: none",
+}
+_CABINET = {
+    "budget_w": "as configured",
+    "known_w": "sum of the nodes that tell, which reads below the wall",
+    "counted_w": "with the share of each node that does not tell, and what never tells",
+    "alarm": "1: over its power budget",
+    "unknown_nodes": "nodes whose power is not known",
+}
+
+
+def _heat(nodes: list[dict[str, Any]]) -> Iterable[Metric]:
+    """Temperature and power of nodes that have a fan service; what is not known has no sample."""
+    if not nodes:
+        return
+    hot = GaugeMetricFamily("touchline_rack_node_hot", "1: hot, or its fan service is silent", labels=["node"])
+    for node in nodes:
+        hot.add_metric([node["node"]], int(node["thermal"]["hot"]))
+    yield hot
+    for name, text in _HEAT.items():
+        family = GaugeMetricFamily(f"touchline_rack_node_{name}", text, labels=["node"])
+        for node in nodes:
+            if node["thermal"][name] is not None:
+                family.add_metric([node["node"]], node["thermal"][name])
+        yield family
+
+
+def _cabinets(cabinets: list[dict[str, Any]]) -> Iterable[Metric]:
+    """Power by cabinet; nothing where none is configured."""
+    if not cabinets:
+        return
+    for name, text in _CABINET.items():
+        family = GaugeMetricFamily(f"touchline_rack_cabinet_{name}", text, labels=["cabinet"])
+        for one in cabinets:
+            counts = {"alarm": int(one["alarm"]), "unknown_nodes": len(one["unknown"])}
+            family.add_metric([one["cabinet"]], {**one, **counts}[name])
+        yield family
 
 
 def exposition(status: Callable[[], dict[str, Any]]) -> bytes:

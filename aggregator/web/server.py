@@ -25,6 +25,7 @@ _STATIC: Final = {
     "/static/app.js": ("app.js", "text/javascript"),
     "/static/pitch.js": ("pitch.js", "text/javascript"),
     "/static/panel.js": ("panel.js", "text/javascript"),
+    "/static/power.js": ("power.js", "text/javascript"),
     "/static/style.css": ("style.css", "text/css"),
     "/static/icon.svg": ("icon.svg", "image/svg+xml"),
 }

@@ -16,7 +16,7 @@ from touchline.config import RackConfig
 from touchline.timeline import monotonic_ns, sleep_until
 
 
-def rack_config(folder: Path, **sections: dict[str, Any]) -> RackConfig:
+def rack_config(folder: Path, **sections: Any) -> RackConfig:
     """A configuration whose certificates are never read."""
     tables: dict[str, Any] = {
         "mqtt": {"host": "localhost", "ca_file": "ca.pem", "cert_file": "cert.pem", "key_file": "key.pem"},
@@ -24,7 +24,7 @@ def rack_config(folder: Path, **sections: dict[str, Any]) -> RackConfig:
         "web": {"port": 0},
     }
     for name, table in sections.items():
-        tables[name] = {**tables.get(name, {}), **table}
+        tables[name] = {**tables.get(name, {}), **table} if isinstance(table, dict) else table
     return RackConfig.model_validate(tables)
 
 

@@ -37,14 +37,23 @@ LOCKED = {
 }  # fmt: skip
 
 
+def heat(total_w: float | None, **said: Any) -> dict[str, Any]:
+    """What a node's health says of temperature and power."""
+    known = {"good": True, "why": "", "hot": False, "temp_c": 61.0, "duty_pct": 58.0, "rpm": 1700, "budget_w": 55.0}
+    power = {"total": total_w, "rails": {"VDD_GPU_SOC": 30.0}}
+    return {**known, "power_w": power, "cap_level": 0, "cap_levels": 6, "faults": [], **said}
+
+
 class LivePage:
     """A rack fed by two synthetic cameras at 25 Hz, and its page, in threads of this process."""
 
     def __init__(self, folder: Path) -> None:
-        config = rack_config(folder, web={"title": "Cup final", "stale_s": 0.8})
+        cabinet = {"name": "north", "nodes": ["orin-a", "orin-b"], "budget_w": 120.0}
+        config = rack_config(folder, web={"title": "Cup final", "stale_s": 0.8}, cabinet=[cabinet])
         self.rack, self.clock, self.match = Rack(config), SystemClock(), Match(22)
         self.url = ""
         self.clocks: dict[str, dict[str, Any]] = {"orin-a": LOCKED, "orin-b": LOCKED}
+        self.heats: dict[str, dict[str, Any]] = {}
         self.playing = threading.Event()
         self.playing.set()
         self._stop = threading.Event()
@@ -76,6 +85,10 @@ class LivePage:
                 ptp_ns = self.clock.now().ptp_ns
                 document = json.dumps({"ptp_ns": ptp_ns, **clock}).encode()
                 self.rack.message(f"tl/v1/{name}/clock", document, monotonic_ns(), ptp_ns, Group())
+            for name, said in self.heats.items() if frame % 12 == 0 else ():
+                ptp_ns = self.clock.now().ptp_ns
+                document = json.dumps({"ptp_ns": ptp_ns, "state": "running", "thermal": said}).encode()
+                self.rack.message(f"tl/v1/{name}/health", document, monotonic_ns(), ptp_ns, Group())
             self.rack.tick(monotonic_ns(), self.clock.now().ptp_ns, Group())
             frame += 1
             sleep_until(begin_ns + frame * 40_000_000)
@@ -200,6 +213,38 @@ def test_it_says_how_well_the_nodes_are_aligned_and_who_is_not(browser, live):
     until(page, "document.querySelector('#legend').innerText.includes('not aligned')")
     live.clocks = {"orin-a": LOCKED, "orin-b": LOCKED}
     until(page, "document.querySelector('#clocks').innerText === ''")
+    assert page.faults == []
+    page.close()
+
+
+def test_heat_and_cabinets_say_what_is_known_and_what_is_not(browser, live):
+    page = open_page(browser, live.url, 1440, 900)
+    until(page, "document.querySelector('#cabinets').innerText.includes('120 of 120 W')")
+    assert "Unknown, counted with 60 W each: orin-a, orin-b" in page.inner_text("#cabinets")
+    assert page.inner_text("#cabinets-state") == "within budget"
+    live.heats = {"orin-a": heat(41.6), "orin-b": heat(39.0)}
+    until(page, "document.querySelector('#cabinets').innerText.includes('81 of 120 W')")
+    assert "Unknown" not in page.inner_text("#cabinets")
+    card = page.locator(".node").first.inner_text().split()
+    for word in ("61", "42", "58", "full"):
+        assert word in card, card
+    assert "VDD_GPU_SOC 30.0 W" in page.get_attribute("dd:text('42 W') >> nth=0", "title")
+    alarm = {"code": "too_hot", "what": "tj", "severity": "alarm", "text": "75.1 C, limit 74"}
+    dead = {"good": False, "why": "the status is 9.0 s old", "hot": True}
+    live.heats = {
+        "orin-a": heat(95.0, hot=True, temp_c=75.1, cap_level=2, faults=[alarm]),
+        "orin-b": heat(None, **dead),
+    }
+    until(page, "document.querySelector('#cabinets-state').innerText === '1 over budget'", seconds=20)
+    assert "over budget" in page.inner_text("#cabinets h3") and "155 of 120 W" in page.inner_text("#cabinets h3")
+    assert "counted with 60 W each: orin-b" in page.inner_text("#cabinets")
+    first, second = page.locator(".node").nth(0).inner_text(), page.locator(".node").nth(1).inner_text()
+    assert "tj: 75.1 C, limit 74" in first and "rung 2 of 6" in first
+    assert "Taken for hot: the status is 9.0 s old" in second and "unknown" in second and "0 W" not in second
+    assert "cabinet north is over its power budget" in page.inner_text("#events")
+    width = page.evaluate("document.querySelector('.bar .read').getBoundingClientRect().width")
+    hatched = page.evaluate("document.querySelector('.bar .unknown').getBoundingClientRect().width")
+    assert width / hatched == pytest.approx(95 / 60, rel=0.05), "the bar is not drawn"
     assert page.faults == []
     page.close()
 

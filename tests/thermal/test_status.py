@@ -50,6 +50,8 @@ statuses = st.builds(
     clock_hz=tables,
     power_w=tables,
     oc_events=st.dictionaries(names, st.integers(0, 2**40), max_size=4),
+    budget_w=numbers,
+    oc_counted=st.dictionaries(names, st.integers(0, 2**40), max_size=4),
     faults=st.lists(st.builds(Fault, names, names, st.sampled_from(Severity), names, times), max_size=4).map(tuple),
 )
 
@@ -95,6 +97,14 @@ def test_a_field_of_another_kind_is_hot(tmp_path_factory, data, junk):
     key = data.draw(st.sampled_from([k for k in found if k not in ("tj_c", "total_w", "hot", "node", "at")]))
     path = tmp_path_factory.getbasetemp() / "field.json"
     path.write_text(json.dumps({**found, key: junk}))
+    told = read_status(path, 100 * S)
+    assert told.hot
+    assert "damaged" in told.why
+
+
+def test_a_number_that_no_float_can_hold_is_hot(tmp_path: Path):
+    path = tmp_path / "thermal.json"
+    path.write_text(json.dumps({**document(a_status()), "duty_pct": 10**400}))
     told = read_status(path, 100 * S)
     assert told.hot
     assert "damaged" in told.why

@@ -8,11 +8,12 @@ lowest rung, and a duty that somebody else wrote has the fan taken again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from thermal.control import ControlState, Settings, caps, step
 from thermal.judge import JudgeState, Readings, judge
+from thermal.power import NOT_HOT, PowerRules, PowerState, watch
 from thermal.types import Board, Command, Fault, Fresh, Sample, Severity
 
 NEAR_PCT: Final = 1.0  # a duty read back this much below the ordered one is that one: the register has 255 steps
@@ -48,11 +49,12 @@ class Tick:
     command: Command
     cap_hz: Mapping[str, float]
     faults: tuple[Fault, ...]
+    oc_counted: Mapping[str, int] = field(default_factory=dict)  # over-current events since the first tick
 
     @property
     def hot(self) -> bool:
-        """Whether this node must shed load: any alarm."""
-        return any(fault.severity is Severity.ALARM for fault in self.faults)
+        """Whether this node must shed load: any alarm but that of its power budget, which its twin would have too."""
+        return any(fault.severity is Severity.ALARM and fault.code not in NOT_HOT for fault in self.faults)
 
     @property
     def late(self) -> bool:
@@ -70,6 +72,8 @@ class Loop:
         self._clock = clock
         self._seen = JudgeState()
         self._mind = ControlState()
+        self._power = PowerState()
+        self._power_rules = PowerRules(settings.budget_w, settings.stale_ns)
         self._since: dict[str, int] = {}  # our own faults, by code
         self.ticks = 0
         self.late_ticks = 0
@@ -89,7 +93,9 @@ class Loop:
             self._retaker.ask(now_ns)
         mode = None if cap_hz or uncapped is not None else self._mode_trouble(now_ns)
         own = self._own(now_ns, refused, uncapped, mode)
-        tick = Tick(sample, readings, command, {str(name): hz for name, hz in cap_hz.items()}, (*faults, *own))
+        self._power, power = watch(self._power_rules, self._power, readings.rails, sample.oc_events, now_ns)
+        shown_hz, counted = {str(name): hz for name, hz in cap_hz.items()}, self._power.counters.events
+        tick = Tick(sample, readings, command, shown_hz, (*faults, *own, *power), counted)
         self.ticks += 1
         self.late_ticks += tick.late
         return tick

@@ -7,8 +7,9 @@ here, and whatever else happens, systemd runs :mod:`thermal.safe` afterwards.
 from __future__ import annotations
 
 import logging
+import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -18,7 +19,7 @@ from thermal.service.guard import Guard
 from thermal.service.loop import Aides, Loop, Tick
 from thermal.service.retake import BackgroundRetaker
 from thermal.status import ThermalStatus, write_status
-from thermal.types import Board, Command, Failed, Fault, Fresh, Reading, Sample, Severity
+from thermal.types import Board, Command, Failed, Fault, Fresh, Raw, Reading, Sample, Severity
 from touchline.notify import notify
 from touchline.timeline import monotonic_ns, sleep_until, utc_text
 
@@ -126,8 +127,10 @@ class ThermalService:
             cap_levels=self._settings.lowest,
             clock_hz={str(name): one for name, one in readings.clock_hz.items()},
             power_w=dict(readings.rails),
-            oc_events={n: int(raw.value) for n, raw in tick.sample.oc_events.items() if raw.value is not None},
+            oc_events=_counts(tick.sample.oc_events),
             faults=tick.faults,
+            budget_w=self._settings.budget_w,
+            oc_counted=dict(tick.oc_counted),
         )
 
     def _note(self, faults: tuple[Fault, ...]) -> None:
@@ -151,6 +154,10 @@ def line(tick: Tick) -> str:
     tj, rpm = _number(tick.readings.zones.get("tj"), "C"), _number(tick.readings.fan_rpm, "rpm")
     wrong = f"; {alarms} alarms" if alarms else f"; {len(tick.faults)} warnings" if tick.faults else ""
     return f"STATUS=tj {tj}, fan {tick.command.duty_pct:.0f} % at {rpm}{caps}{wrong}"
+
+
+def _counts(raws: Mapping[str, Raw]) -> dict[str, int]:
+    return {n: int(raw.value) for n, raw in raws.items() if raw.value is not None and math.isfinite(raw.value)}
 
 
 def _number(reading: Reading | None, unit: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from thermal.power.total import total
 from thermal.status import ThermalStatus, Told
 from thermal.sysfs.table import COUNTERS
 from thermal.types import Failed, Fresh, Reading, Stale
@@ -23,23 +24,35 @@ def _lines(status: ThermalStatus, now_ns: int) -> list[str]:
     state = "HOT" if status.hot else "well"
     late = f", {status.late_ticks} late" if status.late_ticks else ""
     caps = f"rung {status.cap_level} of {status.cap_levels}" if status.cap_level else "not capped"
-    total = "" if status.total_w is None else f", {status.total_w:.1f} W together"
     lines = [
         f"{status.node}: {state}   {status.at}, {age_s:.1f} s ago, tick {status.ticks}{late}",
         f"tj      {shown(status.tj, 'C')}",
         f"zones   {_row({n: one for n, one in status.zones.items() if n != 'tj'}, 'C')}",
         f"fan     {status.duty_pct:.0f} % ordered, {shown(status.duty_read, '%')} read, {shown(status.rpm, 'rpm', 0)}",
         f"clocks  {caps}; at most {_row(status.clock_hz, 'MHz', 0)}",
-        f"power   {_row(status.power_w, 'W')}{total}",
+        f"power   {_power(status)}",
     ]
     if status.oc_events:
-        counted = (f"{COUNTERS.get(name, name)} {count}" for name, count in sorted(status.oc_events.items()))
-        lines.append(f"events  {', '.join(counted)} since boot")
+        lines.append(f"events  {_events(status)}")
     faults = [
         f"{one.severity.value.upper():<7} {one.code} {one.what}: {one.text} (for {(now_ns - one.since_ns) / 1e9:.0f} s)"
         for one in status.faults
     ]
     return [*lines, *(faults or ["faults  none"])]
+
+
+def _power(status: ThermalStatus) -> str:
+    """Each rail, and what is known of the sum against its budget."""
+    rails, found = _row(status.power_w, "W"), total(status.power_w)
+    if found is None:
+        return rails
+    least = "" if found.whole else "at least "
+    return f"{rails}; {least}{found.low_w:.1f} of {status.budget_w:g} W ({found.meaning})"
+
+
+def _events(status: ThermalStatus) -> str:
+    since_boot = ", ".join(f"{COUNTERS.get(name, name)} {count}" for name, count in sorted(status.oc_events.items()))
+    return f"{since_boot} since boot; {sum(status.oc_counted.values())} since the service began"
 
 
 def shown(reading: Reading, unit: str, digits: int = 1) -> str:

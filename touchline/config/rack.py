@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import Counter
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from touchline.config.loader import ConfigPath, Section
 from touchline.config.node import MqttSection, NodeName
 from touchline.config.witness import WitnessSection
+
+MAX_CABINET_NODES: Final = 8  # THM-4
+CabinetName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,24}$", description="1 to 24 of a-z, 0-9 and '-'")]
 
 
 class ReceiveSection(Section):
@@ -63,6 +67,28 @@ class WebSection(Section):
     title: str = Field(default="Touchline", max_length=80)
 
 
+class CabinetSection(Section):
+    """``[[cabinet]]``: nodes on one supply, and what they may draw together (THM-4)."""
+
+    name: CabinetName
+    nodes: list[NodeName] = Field(min_length=1, max_length=MAX_CABINET_NODES, description="nodes that stand in it")
+    budget_w: float = Field(default=1200.0, ge=10.0, le=100_000.0, description="alarm above it, for longer than 10 s")
+    other_w: float = Field(default=0.0, ge=0, le=100_000.0, description="what else draws there and never tells")
+
+    @model_validator(mode="after")
+    def _each_node_once(self) -> CabinetSection:
+        twice = sorted(node for node, times in Counter(self.nodes).items() if times > 1)
+        if twice:
+            raise ValueError(f"nodes of cabinet {self.name} name {', '.join(twice)} twice")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_left_for_nodes(self) -> CabinetSection:
+        if self.other_w >= self.budget_w:
+            raise ValueError(f"other_w {self.other_w:g} leaves nothing of budget_w {self.budget_w:g} for the nodes")
+        return self
+
+
 class RackConfig(Section):
     """The whole of ``rack.toml``."""
 
@@ -73,3 +99,17 @@ class RackConfig(Section):
     fuse: FuseSection = Field(default_factory=FuseSection)
     web: WebSection = Field(default_factory=WebSection)
     witness: WitnessSection | None = None
+    cabinet: list[CabinetSection] = Field(default_factory=list, max_length=32)
+
+    @model_validator(mode="after")
+    def _cabinets_are_apart(self) -> RackConfig:
+        names = Counter(one.name for one in self.cabinet)
+        nodes = Counter(node for one in self.cabinet for node in one.nodes)
+        for what, found in (("cabinets are named", names), ("cabinets hold node", nodes)):
+            twice = sorted(name for name, times in found.items() if times > 1)
+            if twice:
+                raise ValueError(f"two {what} {', '.join(twice)}")
+        strangers = sorted(set(nodes) - set(self.receive.nodes)) if self.receive.nodes else []
+        if strangers:
+            raise ValueError(f"receive.nodes does not let in {', '.join(strangers)} of a cabinet")
+        return self

@@ -1,6 +1,7 @@
 // The side panel: nodes, figures, the latency line, the log. Everything from the network goes in as text, never as markup.
 
 import { cameraColour } from "./pitch.js";
+import { heatRows, heatWhys, showCabinets } from "./power.js";
 
 const byId = (id) => document.getElementById(id);
 const STATEMENT_STALE_S = 5; // a node's word older than this is shown as old; as ALIVE_S in core/nodes.py
@@ -45,6 +46,7 @@ export function showStatus(status, offsetS) {
   byId("f-lost-box").className = stats.records.lost > 0 ? "alarm" : "";
   showLatency(status, stats.latency_ms);
   showNodes(status);
+  showCabinets(status.cabinets);
   showEvents(status.events, offsetS);
   showFlow(status);
 }
@@ -128,6 +130,7 @@ function nodeCard(node, streams) {
   if (node.reason) card.append(element("p", node.reason, "why"));
   const clock = node.clock;
   if (!clock.aligned) card.append(element("p", `Not aligned: ${clock.why || "nothing is known of its clock"}`, "why"));
+  card.append(...heatWhys(node.thermal));
   const old = clock.age_s > STATEMENT_STALE_S;
   const { unflagged_records: unflagged } = node;
   const rows = [
@@ -141,6 +144,7 @@ function nodeCard(node, streams) {
     ["dropped", node.dropped == null ? "–" : count(node.dropped), node.dropped ? "warn" : ""],
   ];
   if (node.role) rows.push(["sends", node.owns.length ? node.owns.join(", ") : "–", "", "cameras whose frames the rack takes from it"]);
+  rows.push(...heatRows(node.thermal));
   const list = pairs(element("dl"), rows);
   for (const s of streams.filter((s) => s.node === node.node)) {
     const fps = node.fps[String(s.camera)] ?? node.fps[""];

@@ -212,3 +212,39 @@ def test_a_frozen_junction_while_power_moves(frozen: str):
     assert "tj_lost" in codes(tick.faults)
     assert tick.readings.hot.source == "stand_in"
     assert bench.tree.zone(frozen).text == "60000"
+
+
+# --- power ---
+
+
+def test_over_the_power_budget_is_an_alarm_and_not_hot(tmp_path: Path):
+    bench, service, _ = a_service(tmp_path)
+    bench.tree.attribute("ina3221", "curr1_input").text = "3000"  # 57 W of 19 V
+    for _ in range(7):
+        tick = service.turn()
+        bench.time.now_ns += S
+    (fault,) = tick.faults
+    assert (fault.code, fault.severity, tick.hot) == ("over_budget", Severity.ALARM, False)
+    told = read_status(tmp_path / "thermal.json", bench.time.now_ns)
+    assert (told.hot, told.status and told.status.budget_w) == (False, 55.0)
+    text = told_text(told, bench.time.now_ns)
+    assert "of 55 W (sum of the rails, below the wall's: no VDD_IN here)" in text
+    assert "ALARM   over_budget power" in text
+
+
+def test_over_current_is_counted_from_the_first_tick_on(tmp_path: Path):
+    bench, service, _ = a_service(tmp_path)
+    counter = bench.tree.attribute("soctherm_oc", "oc3_event_cnt")
+    counter.text = "4"
+    assert service.turn().faults == ()
+    bench.tree.renumber()
+    counter.text = "6"
+    bench.time.now_ns += S
+    (fault,) = service.turn().faults
+    assert (fault.code, fault.what) == ("over_current", "oc3")
+    status = read_status(tmp_path / "thermal.json", bench.time.now_ns).status
+    assert status is not None
+    assert (status.oc_events["oc3"], status.oc_counted["oc3"]) == (6, 2)
+    assert "instantaneous current 6 since boot; 2 since the service began" in told_text(
+        read_status(tmp_path / "thermal.json", bench.time.now_ns), bench.time.now_ns
+    )
