@@ -25,6 +25,7 @@ from agent.clock.service import open_source
 from agent.detect.build import DEFAULT_MODEL
 from agent.detect.onnx_engine import OnnxEngine
 from agent.rings import make_ring
+from agent.uart.check import port_text
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
 from touchline.config import CameraSection, NodeConfig
@@ -73,6 +74,8 @@ def check_node(config: NodeConfig, *, connect: bool = False) -> Iterator[Finding
         yield from _pair(config, config.failover)
     if config.record is not None:
         yield from _recording(config, config.record, connect)
+    if config.uart is not None:
+        yield _judge("serial line", partial(port_text, config.uart, config.camera))
     if connect:
         yield _judge("broker", partial(_broker, config))
 

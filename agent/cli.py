@@ -96,10 +96,12 @@ def status_text(document: dict[str, Any]) -> str:
     lines = [f"node {document['node']}: {document['state']} {document['reason']}".rstrip()]
     lines += [f"  camera {camera}: {fps:.1f} frames/s" for camera, fps in document["fps"].items()]
     lines += [f"  failover {_failover_text(document['failover'])}"] if document.get("failover") else []
+    lines += [f"  thermal {_thermal_text(document['thermal'])}"] if document.get("thermal") else []
     frames = document["frames"]
     lines.append(f"  frames {frames['captured']} captured, {frames['processed']} processed")
     lines.append(f"  records {document['records']}, spool {json.dumps(document['spool'])}")
     lines.append(f"  dropped {json.dumps(document['dropped'])}")
+    lines += [f"  trace {json.dumps(document['trace'])}"] if document.get("trace") else []
     lines.append(f"  clock {_clock_text(document['clock'])}")
     lines.append(f"  {'stage':<18} {'p50 ms':>9} {'p99 ms':>9} {'max ms':>9}")
     for stage, one in document["stages_ms"].items():
@@ -108,6 +110,12 @@ def status_text(document: dict[str, Any]) -> str:
         failure = f", last failure: {child['last_failure']}" if child["last_failure"] else ""
         lines.append(f"  {name}: pid {child['pid']}, {child['restarts']} restarts{failure}")
     return "\n".join(lines)
+
+
+def _thermal_text(thermal: dict[str, Any]) -> str:
+    from agent.publish.heat import heat_text
+
+    return heat_text(thermal)
 
 
 def _failover_text(failover: dict[str, Any]) -> str:

@@ -24,9 +24,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "flash": ("flash.cli:flash", "Bring Touchline onto a node: the offline bundle and its installer."),
     "hil": ("hil.cli:hil", "The simulated venue, the bench rack and the virtual node."),
     "node": ("flash.node_cli:node", "The host of a node: its settings and the spare encoder."),
+    "protect": ("thermal.protect.cli:protect", "Shock, camera relay, full disk, log flush, trace ring of this node."),
     "recording": ("agent.record.cli:recording", "Recorded pictures: check them, join those of two nodes."),
     "record": ("touchline.record_cli:record", "The 104-byte record: decode it, print its layout."),
     "thermal": ("thermal.cli:thermal", "The node's temperature: fan, clocks, power, and what is wrong with them."),
+    "uart": ("agent.uart.cli:uart", "The serial line, one line a frame: read it back, ask how it is."),
 }
 
 

@@ -1,6 +1,7 @@
 """How the agent ends: captures close their rings, inferences and recorders work them off, the publisher its spool.
 
-The clock goes with the last of the inferences: until then somebody asks it, and the publisher does not.
+The clock and the serial line go with the last of the inferences: until then somebody asks them, and the publisher does
+not.
 
 Each role has its share of ``process.drain_s``; who overruns it is killed alone, so that a stuck camera does not cost
 the publisher its time. What the publisher cannot send stays in the spool for the next start.
@@ -21,6 +22,7 @@ _SHARES: Final = {
     Role.INFERENCE: 0.7,
     Role.RECORDER: 0.9,
     Role.CLOCK: 0.9,
+    Role.UART: 0.9,
     Role.PUBLISHER: 1.0,
 }
 _PUBLISHER_SENDS: Final = 0.9  # of the time; the rest is for its goodbye and its last report
@@ -51,6 +53,7 @@ class Drain:
             self._tell(Role.RECORDER, {"type": "stop"})
         if not roles & {Role.CAPTURE, Role.INFERENCE}:
             self._tell(Role.CLOCK, {"type": "stop"})
+            self._tell(Role.UART, {"type": "stop"})
             deadline_ns = self._begin_ns + int(_PUBLISHER_SENDS * self._drain_ns)
             self._tell(Role.PUBLISHER, {"type": "stop", "deadline_ns": deadline_ns, "reason": self.reason})
         return bool(running)

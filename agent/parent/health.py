@@ -95,6 +95,20 @@ class NodeView:
             return {**said, "role": "standby", "open": False, "service": False}
         return said
 
+    def thermal(self) -> dict[str, Any]:
+        """Temperature and power as the publisher tells them; empty without ``[thermal]``. Old words are none."""
+        said = self.said("thermal")
+        if said and not any(child.running and "thermal" in child.report for child in self.children):
+            return {"good": False, "why": "the publisher does not run", "hot": True}
+        return said
+
+    def trace(self) -> dict[str, int]:
+        """Frames and bytes that went into the trace ring, and what is not in it any more, or never was."""
+        names = {"frames": "traced", "bytes": "traced_bytes", "dropped": "trace_dropped"}
+        counters = [child.counters() for child in self.children]
+        total = {name: sum(one.get(key, 0) for one in counters) for name, key in names.items()}
+        return total if any(total.values()) else {}
+
     def document(self) -> dict[str, Any]:
         """The health document: topic ``health``, ``status.json`` and ``touchline agent status``."""
         failover = self.failover()
@@ -119,6 +133,9 @@ class NodeView:
             "children": {child.name: _child_document(child) for child in self.children},
             **({"failover": failover} if failover else {}),
             **({"recording": recording} if recording else {}),
+            **({"thermal": thermal} if (thermal := self.thermal()) else {}),
+            **({"trace": trace} if (trace := self.trace()) else {}),
+            **({"uart": uart} if (uart := self.said("uart")) else {}),
         }
 
     def clock_document(self) -> dict[str, Any]:

@@ -48,6 +48,14 @@ _FAILOVER_TOTALS = {
 }
 
 
+_THERMAL = {
+    "temp_c": "junction temperature, C",
+    "duty_pct": "duty ordered of the fan, %",
+    "rpm": "of the fan",
+    "cap_level": "rung of the clock caps, 0: none",
+}
+
+
 class NodeCollector:
     """Turns the present node view into metric families whenever it is asked."""
 
@@ -64,6 +72,8 @@ class NodeCollector:
         yield from _gauge_families(view)
         yield from _clock_families(view)
         yield from _failover_families(view.failover())
+        yield from _thermal_families(view.thermal())
+        yield from _trace_families(view.trace())
 
 
 def _stage_families(view: NodeView) -> Iterator[Metric]:
@@ -146,6 +156,37 @@ def _failover_families(failover: Mapping[str, Any]) -> Iterator[Metric]:
             yield GaugeMetricFamily(f"touchline_failover_{name}", words, value=float(failover[name]))
     for name, words in _FAILOVER_TOTALS.items():
         yield CounterMetricFamily(f"touchline_failover_{name}", words, value=failover[name])
+
+
+def _thermal_families(thermal: Mapping[str, Any]) -> Iterator[Metric]:
+    """Temperature and power; nothing without ``[thermal]``, and no line for what is not known."""
+    if not thermal:
+        return
+    yield GaugeMetricFamily("touchline_hot", "1: hot, or its fan service is silent", value=int(thermal["hot"]))
+    for name, words in _THERMAL.items():
+        if thermal.get(name) is not None:
+            yield GaugeMetricFamily(f"touchline_{name}", words, value=thermal[name])
+    power = GaugeMetricFamily("touchline_power_w", "by rail; their total reads below the wall, W", labels=["rail"])
+    said = thermal.get("power_w", {"total": None, "rails": {}})
+    for rail, watts in {**said["rails"], "total": said["total"]}.items():
+        if watts is not None:
+            power.add_metric([rail], watts)
+    yield power
+    events = CounterMetricFamily("touchline_over_current", "over-current events by counter", labels=["counter"])
+    for counter, count in thermal.get("oc_counted", {}).items():
+        events.add_metric([counter], count)
+    yield events
+
+
+def _trace_families(trace: Mapping[str, int]) -> Iterator[Metric]:
+    """The trace ring; nothing where nothing is traced."""
+    if not trace:
+        return
+    frames = CounterMetricFamily("touchline_trace", "frames by what became of their trace", labels=["what"])
+    frames.add_metric(["written"], trace["frames"])
+    frames.add_metric(["dropped"], trace["dropped"])
+    yield frames
+    yield CounterMetricFamily("touchline_trace_bytes", "written to the trace ring", value=trace["bytes"])
 
 
 class MetricsServer:

@@ -18,7 +18,7 @@ from typing import Final
 from agent.parent.children import ChildHandle
 from agent.parent.clock import ClockView, NodeClock
 from agent.parent.drain import Drain
-from agent.parent.duty import NodeDuty
+from agent.parent.duty import SPARED, NodeDuty
 from agent.parent.health import NodeView, Rates
 from agent.parent.metrics import MetricsServer
 from agent.parent.status import prepare_folders, write_status
@@ -89,11 +89,14 @@ class Agent:
         receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LINK_BUFFER_BYTES)
         self._sockets += [receiving, sending]
+        heard, told = self._uart_pair()
         if self.config.clock.source == "ptp":
             self._add(Role.CLOCK, None, None)
         self._add(Role.PUBLISHER, None, receiving)
         for index in self._rings:
-            self._add(Role.INFERENCE, index, sending)
+            self._add(Role.INFERENCE, index, sending, told)
+        if heard is not None:
+            self._add(Role.UART, None, heard)
         if self.config.record is not None:
             for index in self._rings:
                 self._add(Role.RECORDER, index, None)
@@ -102,10 +105,20 @@ class Agent:
         for child in self._children:
             self._start(child)
 
-    def _add(self, role: Role, camera: int | None, link: socket.socket | None) -> None:
+    def _uart_pair(self) -> tuple[socket.socket | None, socket.socket | None]:
+        """Ends of the uart and of all inferences; the kernel's buffer keeps about a second of two cameras."""
+        if self.config.uart is None:
+            return None, None
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self._sockets += ends
+        return ends
+
+    def _add(
+        self, role: Role, camera: int | None, link: socket.socket | None, uart: socket.socket | None = None
+    ) -> None:
         process = self.config.process
         ring = None if camera is None else self._rings[camera].fds()
-        link_fds = () if link is None else (link.fileno(),)
+        link_fds = [end.fileno() for end in (link, uart) if end is not None]
         spec = ChildSpec(
             role=role,
             config=str(self._path.resolve()),
@@ -114,6 +127,7 @@ class Agent:
             camera=camera,
             ring=None if ring is None else ring.to_text(),
             link_fd=None if link is None else link.fileno(),
+            uart_fd=None if uart is None else uart.fileno(),
         )
         fds = (*(() if ring is None else ring.all()), *link_fds)
         self._children.append(ChildHandle(spec, fds, RestartBudget(process.restart_limit, process.restart_window_s)))
@@ -191,16 +205,17 @@ class Agent:
     def _give_up(self, child: ChildHandle, code: int) -> None:
         """A mistake at the start, or a publisher that cannot live, ends the node; later a camera is lost alone.
 
-        A recorder is never worth the node.
+        A recorder is never worth the node, nor is the serial line.
         """
         limit = "" if code in FINAL_EXITS else f" after {child.budget.limit} restarts"
         reason = f"{child.name} failed{limit}: {child.last_failure}"
         if child.spec.role is Role.CLOCK:
             self._lose_clock(child, reason, code)
             return
-        if child.spec.role is Role.RECORDER:
+        if child.spec.role in SPARED:
             self._duty.lost[child.name] = reason
-            self._tell_event("error", "recorder_lost", f"{reason}; its camera is not recorded any more")
+            cost = "its camera is not recorded any more" if child.spec.role is Role.RECORDER else "no lines any more"
+            self._tell_event("error", f"{child.spec.role.value}_lost", f"{reason}; {cost}")
             return
         if child.spec.camera is None or not self._was_running:
             self._end(reason, code)

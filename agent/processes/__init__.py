@@ -1,1 +1,1 @@
-"""The agent's children: capture, inference and (if asked) recorder per camera, one publisher, one clock with PTP."""
+"""The agent's children: capture, inference and, if asked, recorder per camera; publisher; if asked, clock and uart."""

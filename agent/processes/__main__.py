@@ -18,6 +18,7 @@ JOBS: Final = {
     Role.PUBLISHER: ("agent.processes.publisher", "run_publisher"),
     Role.CLOCK: ("agent.processes.clock", "run_clock"),
     Role.RECORDER: ("agent.processes.recorder", "run_recorder"),
+    Role.UART: ("agent.processes.uart", "run_uart"),
 }
 
 _MAX_WORDS: Final = 2000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +22,11 @@ from agent.processes.frames import frame_message
 from agent.publish.duty import Look
 from agent.records import FrameContext, records_of
 from agent.ring import RingFrame, RingReader, WriterGone
+from agent.trace import FrameTrace, open_tracer
 from agent.track.ground import GroundProjector, locate
 from agent.track.tracker import Tracker
+from agent.track.tracks import Tracks, no_tracks
+from agent.uart.feed import Feed, Sight, best_box
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
 from touchline.config import CameraSection, TrackSection
@@ -37,7 +40,7 @@ _MOVED_NS: Final = 20_000_000  # more than frames land early or late by
 class Pipeline:
     """Everything between a picture and its records, without the ring and the link: pure but for the engine.
 
-    ``clock_bound_limit_ns``: stamps with a larger bound lose their flag.
+    ``clock_bound_limit_ns``: stamps with a larger bound lose their flag. ``tracks``: of the last frame.
     """
 
     camera: CameraSection
@@ -46,6 +49,7 @@ class Pipeline:
     ground: GroundProjector
     track: TrackSection
     clock_bound_limit_ns: int
+    tracks: Tracks = field(default_factory=no_tracks)
     _rgb: NDArray[np.uint8] | None = None
     _last: tuple[Stamp, int] | None = None
 
@@ -65,7 +69,7 @@ class Pipeline:
         """Detections to records: ground position, tracking, packing; also how many tracks were not finite."""
         self._begin_anew_where_time_moved(frame.stamp, frame.landed_monotonic_ns)
         located = locate(detections, self.ground, sigma_px=self.track.sigma_px, sigma_share=self.track.sigma_share)
-        tracks = self.tracker.update(frame.stamp.ptp_ns / 1e9, located)
+        tracks = self.tracks = self.tracker.update(frame.stamp.ptp_ns / 1e9, located)
         context = FrameContext(self.camera.number, frame.sequence, frame.stamp, self.clock_bound_limit_ns)
         return records_of(tracks, context)
 
@@ -115,6 +119,7 @@ def run_inference(child: Child) -> None:
         while work.step(reader):
             child.tick()
     finally:
+        work.close()
         child.report()
         reader.close()
 
@@ -129,6 +134,9 @@ class _Work:
         follows = open_camera(child.camera, self._clock).info().follows_readers
         self._max_lag_ns = 0 if follows else int(child.config.detect.max_lag_ms * 1e6)
         self._lagging = False
+        self._tracer = open_tracer(child.config, child.camera.number)
+        uart_fd = child.spec.uart_fd
+        self._feed = None if uart_fd is None else Feed(socket.socket(fileno=uart_fd))
 
     def step(self, reader: RingReader) -> bool:
         """Handle the next frame, if one comes; False when there will be none."""
@@ -171,7 +179,33 @@ class _Work:
             child.count("dropped_clock_unlocked", len(records))
             records = records[:0]
         self._send(Look(child.camera.number, frame.sequence, frame.stamp.ptp_ns), records)
+        sent_ns = monotonic_ns()
         child.took("exposure_to_link", self._age_ns(frame) / 1e6)
+        if self._feed is not None:
+            self._tell_uart(self._feed, frame, detections)
+        if self._tracer.on or self._tracer.why:
+            self._trace(frame, (detected_ns, sent_ns), records)
+
+    def _trace(self, frame: RingFrame, times: tuple[int, int], records: NDArray[np.void]) -> None:
+        """What happened to the frame, into the trace ring (CAP-6); ``times``: detected and sent, monotonic ns."""
+        number, landed_ns = self._child.camera.number, frame.landed_monotonic_ns
+        traced = FrameTrace(number, frame.sequence, frame.stamp, landed_ns, *times, records.tobytes())
+        self._tracer.put(traced, times[1])
+        self._child.counters.update(self._tracer.counters())
+
+    def close(self) -> None:
+        """Close the trace ring; what is in it waits for a flush."""
+        self._tracer.close()
+
+    def _tell_uart(self, feed: Feed, frame: RingFrame, detections: Detections) -> None:
+        """To the serial line, also what is unlocked: it says so itself."""
+        began_ns, stamp, tracks = monotonic_ns(), frame.stamp, self._pipeline.tracks
+        in_bound = stamp.state is not ClockState.UNLOCKED and stamp.bound_ns <= self._pipeline.clock_bound_limit_ns
+        box = best_box(tracks, detections.scores)
+        sight = Sight(self._child.camera.number, frame.sequence, stamp, in_bound, len(tracks), box, began_ns)
+        if not feed.tell(sight):  # its process is down or far behind
+            self._child.count("dropped_uart_link")
+        self._child.took("uart", (monotonic_ns() - began_ns) / 1e6)
 
     def _send(self, look: Look, records: NDArray[np.void]) -> None:
         """To the publisher, also when nobody was seen: frames flow."""

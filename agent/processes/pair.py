@@ -1,7 +1,8 @@
 """The publisher's talk with the failover service of this node: gates and events in, the pipeline's state out.
 
-Said when something changed, at most every 5 ms, and at least every 20 ms. What the publisher cannot see itself (clock,
-temperature) comes with the parent's documents; a parent that is silent for three seconds vouches for nothing.
+Said when something changed, at most every 5 ms, and at least every 20 ms. What the publisher cannot see itself (the
+clock) comes with the parent's documents; a parent that is silent for three seconds vouches for nothing. Whether the
+node is hot is the fan service's word, see :mod:`agent.publish.heat`; a node without ``[thermal]`` never is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from agent import control
 from agent.clock.open import open_clock
 from agent.processes.child import Child
 from agent.publish.publisher import Publisher
+from agent.publish.thermometer import Thermometer
 from failover.core.types import MAX_CAMERAS, Gate, Health, Pipeline
 from failover.link import NodeEvent, PublisherWord, ServicePort, opened_message, pipeline_message, socket_path
 from touchline.timeline import monotonic_ns
@@ -25,10 +27,10 @@ VOUCHED_NS: Final = 3_000_000_000
 class Pair:
     """One publisher's side of the link; :meth:`pump` it at every turn, at least every 20 ms."""
 
-    def __init__(self, child: Child, publisher: Publisher) -> None:
+    def __init__(self, child: Child, publisher: Publisher, thermometer: Thermometer | None = None) -> None:
         section = child.config.failover
         assert section is not None
-        self._child, self._publisher = child, publisher
+        self._child, self._publisher, self._thermometer = child, publisher, thermometer
         self._clock = open_clock(child.config)
         self._blind_ns = int(section.blind_ms * 1e6)
         self._port = ServicePort(socket_path(child.config.node.run_dir), closing=publisher.unwatch)
@@ -44,7 +46,7 @@ class Pair:
         return self._port.connected
 
     def fitness(self, fitness: Mapping[str, Any], now_ns: int) -> None:
-        """What the parent knows: ``clock_ok``, ``hot``, ``trouble``."""
+        """What the parent knows: ``clock_ok``, ``trouble``."""
         self._fitness, self._vouched_ns = fitness, now_ns
 
     def pump(self) -> None:
@@ -94,9 +96,10 @@ class Pair:
         vouched = now_ns - self._vouched_ns < VOUCHED_NS
         cameras = min(frontier.flowing(now_ns, self._blind_ns), MAX_CAMERAS)
         clock_ok = vouched and bool(self._fitness.get("clock_ok"))
-        hot = vouched and bool(self._fitness.get("hot"))
+        hot = self._thermometer is not None and self._thermometer.hot(now_ns)
         troubles = [str(self._fitness.get("trouble", "")) if vouched else "the agent's parent is silent"]
         troubles += [] if cameras else [f"no frame of any camera for {self._blind_ns / 1e6:g} ms"]
+        troubles += [self._thermometer.trouble(now_ns)] if self._thermometer is not None else []
         broker = self._publisher.trouble(now_ns)
         health = Health(cameras, clock_ok, hot, publishing=not self._child.stopping, broker_ok=not broker)
         return PublisherWord(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
+from agent.clock.open import open_clock
 from agent.processes.child import Child
 from agent.processes.frames import MAX_MESSAGE_BYTES, read_frame
 from agent.processes.pair import Pair
@@ -12,6 +13,9 @@ from agent.publish.batcher import WindowSettings
 from agent.publish.core import FlowPolicy
 from agent.publish.publisher import Publisher, PublishSettings
 from agent.publish.spool import Spool, SpoolSettings
+from agent.publish.thermometer import Thermometer
+from thermal.protect.quiet import QuietFlag
+from thermal.status import status_path
 from touchline.config import NodeConfig
 from touchline.mqtt import SINK_TOPIC, settings_of
 from touchline.timeline import monotonic_ns
@@ -33,7 +37,8 @@ def open_spool(config: NodeConfig) -> Spool:
         when_full=publish.when_full,
         replay_s=publish.replay_s,
     )
-    return Spool(publish.spool_dir, settings, monotonic_ns())
+    quiet = QuietFlag(config.node.run_dir, publish.spool_dir)
+    return Spool(publish.spool_dir, settings, monotonic_ns(), quiet=quiet.why)
 
 
 def open_publisher(config: NodeConfig, spool: Spool, boot_id: bytes) -> Publisher:
@@ -88,7 +93,10 @@ class _Work:
         self._buffer = bytearray(MAX_MESSAGE_BYTES)
         self._depth_max = 0
         self._booked_ns = -_BOOK_EVERY_NS
-        self._pair = Pair(child, publisher) if child.config.failover is not None else None
+        config = child.config
+        self._clock = open_clock(config)
+        self._thermometer = None if config.thermal is None else Thermometer(status_path(config.node.run_dir))
+        self._pair = None if config.failover is None else Pair(child, publisher, self._thermometer)
         self._step_s = STEP_S if self._pair is None else PAIR_STEP_S
 
     def step(self) -> int | None:
@@ -101,11 +109,12 @@ class _Work:
         if now_ns - self._booked_ns >= _BOOK_EVERY_NS:
             self._booked_ns = now_ns
             self.book()
+        self._feel()
         self._child.tick()
         inbox, self._child.inbox = self._child.inbox, []
         for message in inbox:
             if message["type"] == "documents":
-                self._publisher.set_health(message["health"])
+                self._publisher.set_health({**message["health"], **self._heat()})
                 self._publisher.set_clock(message["clock"])
                 if self._pair is not None:
                     self._pair.fitness(message["fitness"], monotonic_ns())
@@ -121,9 +130,20 @@ class _Work:
             self._pair.pump()
 
     def close(self) -> None:
-        """Leave the failover service."""
+        """Leave the failover service and the fan service's status."""
         if self._pair is not None:
             self._pair.close()
+        if self._thermometer is not None:
+            self._thermometer.close()
+
+    def _feel(self) -> None:
+        """Publish what is new of the node's temperature and power."""
+        for event in self._thermometer.pump() if self._thermometer is not None else ():
+            self._publisher.add_event({"ptp_ns": self._clock.now().ptp_ns, **event})
+
+    def _heat(self) -> dict[str, Any]:
+        """The part of health that is the fan service's; nothing on a node without ``[thermal]``."""
+        return {} if self._thermometer is None else {"thermal": self._thermometer.document(monotonic_ns())}
 
     def take_frames(self) -> bool:
         """Offer what has arrived, one frame a message, a bounded number a turn; True when there may be more."""
@@ -152,7 +172,7 @@ class _Work:
         counters["dropped_events"] = snapshot["events_dropped"]
         spool = snapshot["spool"]
         self._depth_max = max(self._depth_max, spool["records"])
-        self._child.extra = {"spool": {**spool, "depth_max": self._depth_max}, "link": snapshot["link"]}
+        self._child.extra = {"spool": {**spool, "depth_max": self._depth_max}, "link": snapshot["link"], **self._heat()}
         if self._pair is not None and snapshot["failover"] is not None:
             self._child.extra["failover"] = {**snapshot["failover"], "service": self._pair.connected}
         if self._publisher.latency_ms.summary() is not None:

@@ -27,6 +27,7 @@ from agent.record.run import Plan
 from agent.record.spare import choose, primary_of
 from agent.ring import RingReader, WriterGone
 from agent.rings import RECORDER_READER
+from thermal.protect.quiet import QuietFlag
 from touchline.config import CameraSection
 from touchline.config.record import RecordSection, port_of
 from touchline.errors import ConfigError, ResourceError
@@ -94,7 +95,7 @@ class _Work:
         found = find_encoder(program, coding_of(record), picture_of(camera))
         if found.complaint:
             self._say(found.severity, "encoder_passed_over", found.complaint)
-        self._shelf = Shelf(folder_of(record.folder, camera.number), self._bounds(), self._say)
+        self._shelf = self._make_shelf(False, self._bounds())
         stack.callback(self._shelf.close)
         self._shelves = [self._shelf]
         head = Head(
@@ -121,6 +122,13 @@ class _Work:
         self._stages = {name: Window() for name in ("encode", "to_disk", "to_twin")}
         self._start_syncing(stack)
 
+    def _make_shelf(self, mirror: bool, bounds: Bounds) -> Shelf:
+        """One that obeys the disk's guard (PRT-2)."""
+        record = self._record
+        quiet = QuietFlag(self._child.config.node.run_dir, record.folder)
+        folder = folder_of(record.folder, self._child.camera.number, mirror)
+        return Shelf(folder, bounds, self._say_of_mirror if mirror else self._say, quiet.why)
+
     def _bounds(self) -> Bounds:
         record = self._record
         share = record.max_bytes // len(self._child.config.camera)
@@ -141,7 +149,7 @@ class _Work:
         identity = Identity(config.mqtt, config.failover.twin)
         share = record.mirror_share(len(config.camera))
         bounds = Bounds(share, record.min_free_bytes, file_bytes=share // MIRROR_FILES)
-        shelf = Shelf(folder_of(record.folder, camera.number, mirror=True), bounds, self._say_of_mirror)
+        shelf = self._make_shelf(True, bounds)
         self._shelves.append(shelf)
         receiver = MirrorReceiver(port_of(record.mirror_listen, self._index), identity, camera.number, shelf)
         stack.callback(receiver.close)
@@ -189,7 +197,7 @@ class _Work:
             if message["type"] == "role":
                 self._take_role(message["role"] == "active", int(message["epoch"]))
         if self._voice is not None:
-            self._voice.pump(self._state, self.recorder.trouble, self._twin_ptp_ns)
+            self._voice.pump(self._state, self._shelf.why or self.recorder.trouble, self._twin_ptp_ns)
         if child.stopping and self._is_over():
             return False
         try:
@@ -267,7 +275,7 @@ class _Work:
             "passed_over": list(self.plan.found.passed_over),
             "file": None if shelf.path is None else shelf.path.name,
             "file_bytes": shelf.size if shelf.path is not None else 0,
-            "trouble": recorder.trouble,
+            "trouble": shelf.why or recorder.trouble,
         }
         if recorder.takeover is not None:
             document["takeover"] = recorder.takeover.as_dict()

@@ -15,14 +15,15 @@ class Role(str, Enum):
     PUBLISHER = "publisher"
     CLOCK = "clock"
     RECORDER = "recorder"
+    UART = "uart"
 
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """A child's orders. ``camera`` is the index into ``[[camera]]``; publisher and clock have none.
+    """A child's orders. ``camera`` is the index into ``[[camera]]``; publisher, clock and uart have none.
 
-    ``link_fd``: end of the record link (SOCK_SEQPACKET; one message is one frame's records). ``ring``: the text form
-    of :class:`agent.ring.RingFds`.
+    ``link_fd``: end of the record link (SOCK_SEQPACKET; one message is one frame's records); of the uart, its end of
+    the pair whose other end the inferences have as ``uart_fd``. ``ring``: the text form of :class:`agent.ring.RingFds`.
     """
 
     role: Role
@@ -32,6 +33,7 @@ class ChildSpec:
     camera: int | None = None
     ring: str | None = None
     link_fd: int | None = None
+    uart_fd: int | None = None
 
     @property
     def name(self) -> str:

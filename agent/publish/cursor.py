@@ -33,12 +33,7 @@ class CursorFile:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        slots = [_read_slot(os.pread(self._fd, _SLOT.size + _CRC.size, i * _SLOT_STRIDE)) for i in range(2)]
-        self._generation = 0
-        self.mark: Mark | None = None
-        for slot in slots:
-            if slot is not None and slot[0] > self._generation:
-                self._generation, self.mark = slot
+        self._generation, self.mark = _newest(self._fd)
         if os.fstat(self._fd).st_size < 2 * _SLOT_STRIDE:
             try:
                 os.posix_fallocate(self._fd, 0, 2 * _SLOT_STRIDE)  # later writes need no new space
@@ -59,6 +54,30 @@ class CursorFile:
             os.fdatasync(self._fd)
         finally:
             os.close(self._fd)
+
+
+def read_mark(path: Path) -> Mark | None:
+    """The mark in a file that is not to be written, or cannot be; None where there is none. Never raises."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _newest(fd)[1]
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _newest(fd: int) -> tuple[int, Mark | None]:
+    """Generation and mark of the newer slot that can be read; 0 and None."""
+    found: tuple[int, Mark | None] = (0, None)
+    for index in range(2):
+        slot = _read_slot(os.pread(fd, _SLOT.size + _CRC.size, index * _SLOT_STRIDE))
+        if slot is not None and slot[0] > found[0]:
+            found = slot
+    return found
 
 
 def _read_slot(raw: bytes) -> tuple[int, Mark] | None:

@@ -12,6 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -101,6 +102,9 @@ class Segment(ABC):
     def sync(self) -> None:  # noqa: B027 - memory has nothing to sync
         """Make the content survive a power cut, where the medium can."""
 
+    def seal(self) -> None:  # noqa: B027 - memory keeps no disk from becoming read-only
+        """Be read only from now on. Raises OSError."""
+
     def close(self) -> None:  # noqa: B027 - memory has nothing to close
         """Give up the file descriptor."""
 
@@ -116,6 +120,7 @@ class DiskSegment(Segment):
         super().__init__(number)
         self.path = path
         self._fd = fd
+        self._sealed = False
 
     @classmethod
     def create(cls, folder: Path, number: int) -> DiskSegment:
@@ -126,9 +131,10 @@ class DiskSegment(Segment):
 
     @classmethod
     def recover(cls, path: Path) -> tuple[DiskSegment, Damage]:
-        """Open a file that an earlier process left, whatever its state. Raises OSError only for I/O errors."""
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        """Open a file that an earlier process left, whatever its state, to be read. Raises OSError for I/O errors."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         segment = cls(int(path.stem), path, fd)
+        segment._sealed = True
         length = os.fstat(fd).st_size
         if length == 0:
             return segment, Damage()
@@ -138,7 +144,8 @@ class DiskSegment(Segment):
             segment._note(start, records)
         segment.size = length - damage.torn_bytes
         if damage.torn_bytes:
-            os.ftruncate(fd, segment.size)
+            with suppress(OSError):  # a disk that is read-only: it stays, and is passed over again next time
+                os.truncate(path, segment.size)
         return segment, damage
 
     def _write(self, data: bytes) -> None:
@@ -157,6 +164,20 @@ class DiskSegment(Segment):
     def sync(self) -> None:
         """fdatasync."""
         os.fdatasync(self._fd)
+
+    def seal(self) -> None:
+        """Open the file read-only under the same descriptor: a thread that syncs it just now is not disturbed."""
+        if self._sealed or self._fd < 0:
+            return
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # removed behind our back: only this descriptor still reads it
+            return
+        try:
+            os.dup2(fd, self._fd, inheritable=False)
+        finally:
+            os.close(fd)
+        self._sealed = True
 
     def close(self) -> None:
         """Close the file; harmless when done twice."""

@@ -11,51 +11,25 @@ counted in records by reason. Time is an argument, in ns of the monotonic clock.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from agent.publish.cursor import CursorFile, Mark
+from agent.publish.cursor import CursorFile, Mark, read_mark
+from agent.publish.folder import own_folder
 from agent.publish.ledger import Depth, Ledger
 from agent.publish.segment import SUFFIX, Damage, DiskSegment, Entry, MemorySegment, Segment
+from agent.publish.spool_settings import NEVER, SEGMENTS, FullPolicy, Quiet, SpoolSettings, SyncPolicy
 from agent.publish.sync import InlineSyncer, Syncer, ThreadSyncer
-from touchline.errors import ResourceError
 from touchline.record import BatchHeader, RecordError, unpack_batch
 
-SyncPolicy = Literal["batch", "interval", "off"]
-FullPolicy = Literal["drop-oldest", "drop-newest"]
-
 _DISK_RETRY_NS: Final = 1_000_000_000
-_SEGMENTS: Final = 32  # a full spool is about so many files; dropping the oldest drops one of them
-_MIN_SEGMENT_BYTES: Final = 64 << 10
+_CURSOR: Final = "cursor"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+__all__ = ["FullPolicy", "Spool", "SpoolSettings", "SyncPolicy"]
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolSettings:
-    """Bounds and promises of a spool.
-
-    ``sync``: "batch" survives a power cut batch by batch; "interval" risks about ``sync_interval_ms`` of data in one;
-    "off" leaves it to the kernel. kill -9 loses nothing with any of them. ``replay_s``: acknowledged batches stay that
-    long and are sent again after a reconnect.
-    """
-
-    max_bytes: int = 256 << 20
-    sync: SyncPolicy = "interval"
-    sync_interval_ms: float = 100.0
-    when_full: FullPolicy = "drop-oldest"
-    replay_s: float = 5.0
-    memory_bytes: int = 16 << 20
-
-    @property
-    def segment_bytes(self) -> int:
-        """Size at which a file is closed and the next one begun."""
-        return max(self.max_bytes // _SEGMENTS, _MIN_SEGMENT_BYTES)
 
 
 class Spool:
@@ -63,15 +37,20 @@ class Spool:
 
     Raises :class:`ResourceError` when the folder cannot be used or another process owns it. Whatever the folder holds
     is opened: :attr:`damage` says what could not be read, :attr:`recovered` what was found waiting.
+    ``quiet``: why the disk is to be left alone; while it answers, nothing here is open for writing or deleted.
     """
 
-    def __init__(self, folder: Path, settings: SpoolSettings, now_ns: int, *, syncer: Syncer | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: SpoolSettings, now_ns: int, *, syncer: Syncer | None = None, quiet: Quiet = NEVER
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.dropped: Counter[str] = Counter()  # records by reason
         self.trouble = ""  # why the disk refuses; empty while it takes batches
         self.damage = Damage()
-        self._folder_fd = _own(folder)
+        self._quiet, self._is_quiet = quiet, False
+        self._later: list[DiskSegment] = []  # to be deleted when the disk may be written again
+        self._folder_fd = own_folder(folder)
         self._syncer: Syncer = syncer or (ThreadSyncer() if settings.sync == "interval" else InlineSyncer())
         self._ledger = Ledger()
         self._writing: DiskSegment | None = None
@@ -97,6 +76,7 @@ class Spool:
 
     def tick(self, now_ns: int) -> None:
         """Do what is due: sync, and settle what was acknowledged ``replay_s`` ago. Cheap; call it often."""
+        self._heed(now_ns)
         due_ns = self.wake_ns
         if due_ns is not None and now_ns >= due_ns and not self._syncer.busy:
             self._synced_ns = now_ns
@@ -209,7 +189,7 @@ class Spool:
                 self._sync()
             self._syncer.close()
         finally:
-            for segment in self._ledger.segments.values():
+            for segment in (*self._ledger.segments.values(), *self._later):
                 segment.close()
             if self._cursor is not None:
                 self._cursor.close()
@@ -218,11 +198,10 @@ class Spool:
     # -- opening -----------------------------------------------------------------------------------------------------
 
     def _recover(self, now_ns: int) -> None:
-        try:
-            self._cursor = CursorFile(self.folder / "cursor")
-        except OSError as error:
-            self._refused(error, now_ns)
-        mark = (self._cursor.mark if self._cursor else None) or Mark(0, 0)
+        self._heed(now_ns)
+        if not self._is_quiet:
+            self._open_cursor(now_ns)
+        mark = (self._cursor.mark if self._cursor else read_mark(self.folder / _CURSOR)) or Mark(0, 0)
         self._next_number = mark.segment + 1
         for path in sorted(p for p in self.folder.glob(f"*{SUFFIX}") if p.stem.isdigit()):
             self._next_number = max(self._next_number, int(path.stem) + 1)
@@ -235,15 +214,21 @@ class Spool:
 
     def _adopt(self, path: Path, mark: Mark) -> None:
         if int(path.stem) < mark.segment:
-            path.unlink()
+            self._delete_now(DiskSegment(int(path.stem), path, -1))
             return
         segment, damage = DiskSegment.recover(path)
         self.damage += damage
         first = segment.index_at(mark.offset) if segment.number == mark.segment else 0
         if first >= len(segment):
-            segment.delete()
+            self._delete_now(segment)
         else:
             self._ledger.add(segment, first)
+
+    def _delete_now(self, segment: DiskSegment) -> None:
+        if self._is_quiet:
+            self._later.append(segment)
+        else:
+            segment.delete()
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -263,7 +248,8 @@ class Spool:
         return self._ledger.is_acked(segment) or self._ledger.is_held(segment)
 
     def _to_disk(self, data: bytes, records: int, now_ns: int) -> bool:
-        if self.trouble and now_ns < self._disk_retry_ns:
+        self._heed(now_ns)
+        if self._is_quiet or (self.trouble and now_ns < self._disk_retry_ns):
             return False
         try:
             self._append_or_shed(data, records)
@@ -294,11 +280,12 @@ class Spool:
     def _to_memory(self, data: bytes, records: int) -> bool:
         if self._memory_left() < len(data):
             for segment in self._ledger.acked_segments():
-                self._remove(segment)
+                if isinstance(segment, MemorySegment):
+                    self._remove(segment)
         if self._memory_left() < len(data):
             return False
         newest = self._ledger.newest
-        if not isinstance(newest, MemorySegment) or newest.size > self.settings.memory_bytes // _SEGMENTS:
+        if not isinstance(newest, MemorySegment) or newest.size > self.settings.memory_bytes // SEGMENTS:
             newest = MemorySegment(self._take_number())
             self._ledger.add(newest)
         newest.append(data, records)
@@ -316,7 +303,7 @@ class Spool:
         if self.settings.sync != "off" and self._dirty:
             self._sync()
         if self._cursor is None:
-            self._cursor = CursorFile(self.folder / "cursor")
+            self._cursor = CursorFile(self.folder / _CURSOR)
         segment = DiskSegment.create(self.folder, self._take_number())
         self._ledger.add(segment)
         self._writing = segment
@@ -334,6 +321,45 @@ class Spool:
             self._remove(self._writing)
         self._writing = None
 
+    # -- a disk that is to become read-only ----------------------------------------------------------------------------
+
+    def _heed(self, now_ns: int) -> None:
+        """Hear the disk's guard, and close or open."""
+        why = self._quiet(now_ns)
+        if why:
+            self._hush(why)
+        elif self._is_quiet:
+            self._is_quiet, self.trouble, self._disk_retry_ns = False, "", now_ns
+            _log.warning("spool: the disk under %s may be written again", self.folder)
+            self._open_cursor(now_ns)
+            if self._ledger.settled > (0, 0):
+                self._save_cursor()
+            later, self._later = self._later, []
+            for segment in later:
+                self._delete(segment)
+
+    def _hush(self, why: str) -> None:
+        """Nothing of ours stays open for writing; what was written is read on. Called again and again."""
+        if not self._is_quiet:
+            _log.warning("spool: %s: nothing in %s is written or deleted, batches wait in memory", why, self.folder)
+        if self._dirty and self.settings.sync != "off":
+            self._sync()
+        self._is_quiet, self.trouble, self._writing = True, why, None
+        if self._cursor is not None:
+            self._syncer.submit(self._cursor.close)
+            self._cursor = None
+        try:
+            for segment in self._ledger.segments.values():
+                segment.seal()
+        except OSError as error:  # the disk stays busy, and the next call tries again
+            self.trouble = f"{why}, and {error}"
+
+    def _open_cursor(self, now_ns: int) -> None:
+        try:
+            self._cursor = CursorFile(self.folder / _CURSOR)
+        except OSError as error:
+            self._refused(error, now_ns)
+
     def _take_number(self) -> int:
         self._next_number += 1
         return self._next_number - 1
@@ -343,8 +369,14 @@ class Spool:
         lost = self._ledger.remove(segment)
         if segment is self._writing:
             self._writing = None
-        self._syncer.submit(segment.delete)
+        self._delete(segment)
         return lost
+
+    def _delete(self, segment: Segment) -> None:
+        if self._is_quiet and isinstance(segment, DiskSegment):
+            self._later.append(segment)
+        else:
+            self._syncer.submit(segment.delete)
 
     def _sync(self) -> None:
         self._dirty = False
@@ -366,24 +398,3 @@ class Spool:
                 self._cursor.write(Mark(number, offset))
             except OSError as error:
                 _log.warning("spool: cannot save the cursor in %s: %s", self.folder, error)
-
-
-def _own(folder: Path) -> int:
-    """Create and lock the folder; return the descriptor that holds the lock."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ResourceError(
-            f"spool {folder} cannot be used: {error.strerror}",
-            hint="correct publish.spool, or create and own that folder",
-        ) from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise ResourceError(
-            f"spool {folder} is in use by another process",
-            hint="stop the other agent, or give each its own publish.spool",
-        ) from error
-    return fd

@@ -30,6 +30,7 @@ _CLOSE_S: Final = 1.0  # a writer that a disk holds up is not waited for any lon
 _LOG: Final = logging.getLogger(__name__)
 
 Say = Callable[[str, str, str], None]  # severity, code, text
+Quiet = Callable[[int], str]  # why the disk is to be left alone at this monotonic time; "" while it may be written
 
 
 def folder_of(folder: Path, camera: int, mirror: bool = False) -> Path:
@@ -54,12 +55,13 @@ class Shelf:
     A full or broken disk ends the file at its last whole fragment; what cannot be written is counted, and the disk is
     tried again every five seconds, at a key frame. Beyond ``max_bytes`` the files with the smallest numbers go; by age
     only what is surely old, while the clock can be trusted, and two files at a time. ``say`` hears of each change once.
+    While ``quiet`` answers (the disk is to become read-only) no file is open for writing, as if the disk were full.
 
-    Raises ResourceError when the folder cannot be made or written.
+    Raises ResourceError when the folder cannot be made or written, unless it is quiet.
     """
 
-    def __init__(self, folder: Path, bounds: Bounds, say: Say) -> None:
-        self.folder, self._bounds, self._say = folder, bounds, say
+    def __init__(self, folder: Path, bounds: Bounds, say: Say, quiet: Quiet = lambda _: "") -> None:
+        self.folder, self._bounds, self._say, self._quiet = folder, bounds, say, quiet
         names = ("fragments", "frames", "bytes", "files", "files_deleted", "files_aged", "dropped_disk")
         self.counters = dict.fromkeys(names, 0)
         self.path: Path | None = None
@@ -70,6 +72,7 @@ class Shelf:
         self._begin_us = 0
         self._key_at = self._group = 0  # where the last key frame lies, the largest group of pictures
         self._trouble_ns: int | None = None
+        self.why = ""  # why nothing can be written now, in words
         self._turn = threading.Lock()
         self._sync_lock = threading.Lock()
         aged = bounds.max_age_s != float("inf")
@@ -81,9 +84,10 @@ class Shelf:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(13, "permission denied")
         except OSError as error:
-            raise ResourceError(
-                f"{folder} cannot be written: {error.strerror}", hint="make [record] folder writable for the agent"
-            ) from error
+            if not folder.is_dir() or not self._hush():
+                raise ResourceError(
+                    f"{folder} cannot be written: {error.strerror}", hint="make [record] folder writable for the agent"
+                ) from error
         self._known = self._look()
         self._serial = max((label.serial for label, _ in self._known.values()), default=0)
 
@@ -103,7 +107,7 @@ class Shelf:
         with self._turn:
             self._watch_clock(fragment.marks[-1])
             try:
-                if self._wants_new_file(fragment):
+                if not self._hush() and self._wants_new_file(fragment):
                     self._open(fragment)
                 if self._fd >= 0:
                     self._write(fragment.shifted(-self._begin_us).to_bytes())
@@ -127,7 +131,15 @@ class Shelf:
         self.sync()
 
     def sync(self) -> None:
-        """Bring to the disk what was written; for another thread than the writer's, for it may take long."""
+        """Bring to the disk what was written; for another thread than the writer's, for it may take long.
+
+        Also ends the file of a writer that has had nothing to write since the disk is to be left alone.
+        """
+        if self._fd >= 0 and self._turn.acquire(blocking=False):
+            try:
+                self._hush()
+            finally:
+                self._turn.release()
         with self._sync_lock:
             closed, self._closed = self._closed, []
             fds = [*closed, *([os.dup(self._fd)] if self._fd >= 0 else [])]
@@ -181,7 +193,7 @@ class Shelf:
         self.counters["files"] += 1
         self._write(self._init + head.to_bytes())
         if self._trouble_ns is not None:
-            self._trouble_ns = None
+            self._trouble_ns, self.why = None, ""
             self._say("info", "recording_resumed", f"recording goes on in {path}")
 
     def _fresh(self, head: Head, mark: Mark) -> Path:
@@ -202,10 +214,20 @@ class Shelf:
         self.size += len(data)
         self.counters["bytes"] += len(data)
 
-    def _fail(self, why: str) -> None:
+    def _hush(self) -> bool:
+        """Whether the disk is to be left alone; then what is open ends, and the pause begins anew."""
+        now_ns = monotonic_ns()
+        why = self._quiet(now_ns)
+        if why and (self._fd >= 0 or self._trouble_ns is None):
+            self._fail(f"{why}, its files are kept closed", "warning")
+        if why:
+            self._trouble_ns, self.why = now_ns, why
+        return bool(why)
+
+    def _fail(self, why: str, severity: str = "error") -> None:
         """End the file at its last whole fragment and say so once."""
         first = self._trouble_ns is None
-        self._trouble_ns = monotonic_ns()
+        self._trouble_ns, self.why = monotonic_ns(), why
         with self._sync_lock:
             fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -221,7 +243,7 @@ class Shelf:
                     self._known.pop(self.path)
         self.path = None
         if first:
-            self._say("error", "recording_stopped", f"nothing is recorded: {why}; tried again every 5 s")
+            self._say(severity, "recording_stopped", f"nothing is recorded: {why}; tried again every 5 s")
 
     # --- retention --------------------------------------------------------------------------------------------------
 

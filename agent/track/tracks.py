@@ -81,6 +81,17 @@ class Tracks:
         return index
 
     @property
+    def matches(self) -> list[int]:
+        """(k,) :attr:`detection_index` as plain numbers: for a few people cheaper than an array."""
+        seen_s, index = self._table[Row.SEEN_S].tolist(), self._table[Row.INDEX].tolist()
+        return [-1 if at_s < self._time_s else int(one) for one, at_s in zip(index, seen_s, strict=True)]
+
+    def box_at(self, at: int) -> list[float]:
+        """x1, y1, x2, y2 of one track, source pixels, as in :attr:`boxes`."""
+        box: list[float] = self._table[Row.BOX, at].tolist()
+        return box
+
+    @property
     def predicted(self) -> Bools:
         """(k,) true where no detection of this frame belongs to the track."""
         return np.asarray(self._table[Row.SEEN_S] < self._time_s)

@@ -49,6 +49,7 @@ OLD = (
     "EnvironmentFile",
     "ExecStart",
     "ExecStartPre",
+    "ExecStop",
     "ExecStopPost",
     "Group",
     "IOSchedulingClass",
@@ -68,6 +69,7 @@ OLD = (
     "PrivateDevices",
     "PrivateNetwork",
     "PrivateTmp",
+    "RemainAfterExit",
     "Restart",
     "RestartPreventExitStatus",
     "RestartSec",
@@ -202,10 +204,10 @@ def test_the_run_folder_of_the_example_is_the_units():
     assert value(AGENT, "RuntimeDirectoryPreserve") == "yes"
 
 
-def test_the_agent_has_two_capabilities_and_four_kinds_of_device():
+def test_the_agent_has_two_capabilities_and_five_kinds_of_device():
     for key in ("CapabilityBoundingSet", "AmbientCapabilities"):
         assert value(AGENT, key).split() == ["CAP_SYS_NICE", "CAP_IPC_LOCK"]
-    devices = ["char-video4linux rw", "char-media rw", "char-ptp r", "char-nvpps r"]
+    devices = ["char-video4linux rw", "char-media rw", "char-ptp r", "char-nvpps r", "char-ttyTHS rw"]
     assert values(AGENT, "DeviceAllow") == devices
     assert value(AGENT, "DevicePolicy") == "closed"
     assert value(AGENT, "ProtectSystem") == "strict"

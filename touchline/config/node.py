@@ -9,10 +9,12 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from touchline.config.clock import ClockSection
 from touchline.config.failover import FailoverSection
 from touchline.config.loader import ConfigPath, Section
+from touchline.config.protect import ProtectSection
 from touchline.config.record import RecordSection
 from touchline.config.thermal import ThermalSection
 from touchline.config.track import TrackSection
 from touchline.config.tune import TuneSection
+from touchline.config.uart import UartSection
 from touchline.units import parse_bytes
 
 NodeName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,16}$", description="1 to 16 of a-z, 0-9 and '-'")]
@@ -169,6 +171,8 @@ class NodeConfig(Section):
     record: RecordSection | None = None
     tune: TuneSection | None = None
     thermal: ThermalSection | None = None
+    protect: ProtectSection | None = None
+    uart: UartSection | None = None
 
     @model_validator(mode="after")
     def _camera_numbers_differ(self) -> NodeConfig:

@@ -23,6 +23,9 @@ ENABLED: Final = {
     "touchline-thermal.service": "touchline.target",
     "touchline-drill.timer": "touchline.target",
     "touchline-witness.service": "touchline.target",
+    "touchline-protect.service": "touchline.target",
+    "touchline-flush.timer": "touchline.target",
+    "touchline-trace.service": "touchline-agent.service",
 }
 
 # /usr/local/lib, not /etc: what an administrator writes to /etc/systemd/system then wins over ours, and

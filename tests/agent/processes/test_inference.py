@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,12 @@ from agent.processes.child import Child
 from agent.processes.inference import Pipeline, _Work
 from agent.processes.spec import ChildSpec, Role
 from agent.ring import RingReader, RingWriter
+from agent.trace import read_frame_trace
 from agent.track.tracker import Tracker
 from tests.agent.parent.helpers import node_config
 from tests.agent.ring.helpers import small_ring
+from thermal.trace.segment import records_in
+from touchline.config.protect import ProtectSection
 from touchline.record import RECORD, new_records
 from touchline.timeline import ClockState, Stamp, Timebase, monotonic_ns
 
@@ -59,10 +63,10 @@ class Stage:
 class Desk:
     """One inference with its ring and its link."""
 
-    def __init__(self, folder: Path, **clock: Any) -> None:
+    def __init__(self, folder: Path, protect: ProtectSection | None = None, **clock: Any) -> None:
         self.child = Child.__new__(Child)
         self.child.spec = ChildSpec(Role.INFERENCE, "node.toml", -1, "00" * 16, 0)
-        self.child.config = node_config(folder, **clock)
+        self.child.config = node_config(folder, **clock).model_copy(update={"protect": protect})
         self.child.counters, self.child.stages = {}, {}
         self.link, self.sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.stage, self.now = Stage(), Now()
@@ -88,12 +92,13 @@ class Desk:
 def make(tmp_path: Path) -> Iterator[Any]:
     made: list[Desk] = []
 
-    def desk(**clock: Any) -> Desk:
-        made.append(Desk(tmp_path, **clock))
+    def desk(**settings: Any) -> Desk:
+        made.append(Desk(tmp_path, **settings))
         return made[-1]
 
     yield desk
     for one in made:
+        one.work.close()
         one.link.close()
         one.sending.close()
         one.reader.close()
@@ -192,3 +197,45 @@ def test_within_an_epoch_the_tracker_judges_time_itself(monkeypatch: pytest.Monk
     follow(made, 10**18, 5 * 10**9, 1)
     follow(made, 10**18 + 10**10, 5 * 10**9, 1)
     assert made.tracker.counters.resets == 0
+
+
+# --- trace ---------------------------------------------------------------------------------------------------------
+
+
+def node_view(desk: Desk) -> NodeView:
+    view = NodeView.__new__(NodeView)
+    object.__setattr__(view, "children", [SimpleNamespace(counters=lambda: desk.child.counters)])
+    return view
+
+
+def test_every_frame_is_traced_as_it_was_sent(make):
+    """CAP-6: stamp, times and records of each frame lie in memory, also of one without people."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        desk = make(protect=ProtectSection(trace_max="2MiB", trace_dir=memory, trace_spare_ram="1MiB"))
+        before_ns = monotonic_ns()
+        assert desk.frame(state=ClockState.HOLDOVER, bound_ns=4321) == PEOPLE
+        desk.stage.people = 0
+        desk.frame()
+        desk.work.close()
+        (path,) = (Path(memory) / "cam1").glob("*.seg")
+        found = [read_frame_trace(one) for _, one in records_in(path.read_bytes())]
+    assert [(one.camera, one.sequence, len(one.records)) for one in found] == [(1, 0, PEOPLE * 104), (1, 1, 0)]
+    assert (found[0].stamp.state, found[0].stamp.bound_ns) == (ClockState.HOLDOVER, 4321)
+    for one in found:
+        assert before_ns <= one.landed_ns <= one.detected_ns <= one.sent_ns <= monotonic_ns()
+    trace = node_view(desk).trace()
+    assert (trace["frames"], trace["dropped"]) == (2, 0)
+    assert trace["bytes"] == sum(8 + 64 + len(one.records) for one in found)
+
+
+def test_a_ring_that_cannot_be_costs_no_frame_and_is_counted(make, tmp_path):
+    (tmp_path / "file").write_text("x")
+    desk = make(protect=ProtectSection(trace_dir=str(tmp_path / "file" / "trace")))
+    assert [desk.frame(), desk.frame()] == [PEOPLE] * 2
+    assert node_view(desk).trace() == {"frames": 0, "bytes": 0, "dropped": 2}
+
+
+def test_a_node_without_protect_says_nothing_of_traces(make):
+    desk = make()
+    desk.frame()
+    assert node_view(desk).trace() == {}

@@ -24,7 +24,7 @@ from touchline.record import new_records
 from touchline.timeline import monotonic_ns
 
 MS = 1_000_000
-FITNESS = {"clock_ok": True, "hot": False, "trouble": ""}
+FITNESS = {"clock_ok": True, "trouble": ""}
 
 CONFIGURATION = """
 [node]

@@ -277,6 +277,83 @@ def test_a_disk_that_stays_full_is_said_once(tmpfs, monkeypatch):
     assert all(path.stat().st_size > 0 for path in (tmpfs / "cam1").glob("*.mp4"))
 
 
+class Guarded(Desk):
+    """A shelf on a disk whose guard has a say, and a clock."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, why: str = "") -> None:
+        self.now_ns, self.why = 10**9, why
+        monkeypatch.setattr(files, "monotonic_ns", lambda: self.now_ns)
+        self.said = []
+        self.shelf = Shelf(
+            folder, Bounds(1 << 30), lambda severity, code, _: self.said.append((severity, code)), self.ask
+        )
+        self.shelf.begin(HEAD, start())
+
+    def ask(self, now_ns: int) -> str:
+        assert now_ns == self.now_ns
+        return self.why
+
+
+def open_below(folder: Path) -> list[str]:
+    """Files of this process that lie in a folder."""
+    links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.exists()]
+    return [link for link in links if link.startswith(f"{folder}/")]
+
+
+def test_a_quiet_disk_has_no_file_open_and_recording_goes_on_after_it(tmp_path, monkeypatch):
+    desk = Guarded(tmp_path, monkeypatch)
+    assert all(desk.put(range(20)))
+    desk.why = "/data is full"
+    assert not any(desk.put(range(20, 40)))
+    assert (open_below(tmp_path), desk.shelf.trouble, desk.shelf.why) == ([], True, "/data is full")
+    desk.now_ns += 10 * files.RETRY_NS
+    assert not any(desk.put(range(40, 50)))
+    desk.why = ""
+    assert not any(desk.put(range(50, 61))), "the pause is not over"
+    desk.now_ns += files.RETRY_NS
+    assert desk.put(range(61, 80)) == [False] * 14 + [True] * 5
+    assert desk.said == [("warning", "recording_stopped"), ("info", "recording_resumed")]
+    assert (desk.shelf.trouble, desk.shelf.why, desk.shelf.counters["dropped_disk"]) == (False, "", 55)
+    desk.shelf.close()
+    found = [frames_in(path) for path in sorted(tmp_path.glob("*.mp4"), key=order_key)]
+    assert found == [list(range(20)), list(range(75, 80))]
+
+
+def test_a_writer_without_pictures_lets_go_at_the_next_sync(tmp_path, monkeypatch):
+    desk = Guarded(tmp_path, monkeypatch)
+    desk.put(range(20))
+    desk.shelf.sync()
+    assert len(open_below(tmp_path)) == 1
+    desk.why = "/data is full"
+    with desk.shelf._turn:  # it does write just now: the next sync, or itself
+        desk.shelf.sync()
+    assert len(open_below(tmp_path)) == 1
+    desk.shelf.sync()
+    assert open_below(tmp_path) == []
+    assert desk.said == [("warning", "recording_stopped")]
+    assert frames_in(next(tmp_path.glob("*.mp4"))) == list(range(20))
+
+
+def test_a_recorder_may_begin_on_a_quiet_disk_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ResourceError):
+        Guarded(tmp_path, monkeypatch)
+    desk = Guarded(tmp_path, monkeypatch, "/data is full")
+    assert not any(desk.put(range(15)))
+    desk.why = ""
+    desk.now_ns += files.RETRY_NS
+    assert all(desk.put(range(15, 30)))
+    assert desk.said == [("warning", "recording_stopped"), ("info", "recording_resumed")]
+
+
+def test_a_disk_that_is_quiet_while_it_is_full_is_said_once(tmpfs, monkeypatch):
+    desk = Guarded(tmpfs / "cam1", monkeypatch)
+    desk.put(range(300), size=8000)
+    desk.why = "/data is full"
+    desk.put(range(300, 330), size=8000)
+    assert desk.said == [("error", "recording_stopped")]
+
+
 def test_space_is_left_to_others(tmpfs):
     desk = Desk(tmpfs / "cam1", Bounds(1 << 30, min_free_bytes=512 << 10))
     desk.put(range(150), size=5000)

@@ -1,0 +1,1 @@
+"""Protection of what is on the mast and on the disk: shock, camera relay, /data, log flush, trace ring."""
