@@ -52,7 +52,8 @@ class RecorderPort:
         """What they said since the last call, in the order of each one's own."""
         while (fresh := self._listener.accept()) is not None:
             if len(self._ends) >= MAX_ENDS:
-                self._drop(self._ends[0], "too many are connected")
+                mute = (end for end in self._ends if end not in self._camera)
+                self._drop(next(mute, self._ends[0]), "too many are connected")
                 self.refused += 1
             self._ends.append(fresh)
         heard: list[RecorderWord] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
@@ -33,6 +34,8 @@ from touchline.config.record import RecordSection, port_of
 from touchline.errors import ConfigError, ResourceError
 from touchline.stats import Window
 from touchline.timeline import monotonic_ns
+
+_LOG = logging.getLogger(__name__)
 
 FILES_A_CAMERA: Final = 8  # at most an eighth of a camera's share is in its open file
 MIRROR_FILES: Final = 4
@@ -176,7 +179,10 @@ class _Work:
         def keep_syncing() -> None:
             while not over.wait(self._record.sync_s):
                 for shelf in self._shelves:
-                    shelf.sync()
+                    try:
+                        shelf.sync()
+                    except OSError as error:  # no descriptor left, a disk gone read-only: the thread stays for the rest
+                        _LOG.error("%s: not synced: %s", shelf.folder, error.strerror)
 
         threading.Thread(target=keep_syncing, name="record-sync", daemon=True).start()
         stack.callback(over.set)

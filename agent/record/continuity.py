@@ -49,6 +49,8 @@ def continuity(paths: Iterable[Path], stretch: Stretch, camera: int | None = Non
     period_ns = period_ns_of(lanes, recordings[0].head.rate_hz)
     tracks = [track_of(lane) for lane in lanes]
     pieces = plan(tracks, slots_of(tracks, period_ns))
+    if not pieces:
+        raise InputError("no picture of that time can be decoded: no key frame", hint="give those of both nodes")
     parts = [lanes[piece.track].frames["ptp_ns"][piece.first : piece.last + 1].astype(np.int64) for piece in pieces]
     whose = np.concatenate([np.full(len(part), piece.track) for part, piece in zip(parts, pieces, strict=True)])
     times = np.concatenate(parts)
@@ -63,14 +65,17 @@ def continuity(paths: Iterable[Path], stretch: Stretch, camera: int | None = Non
         "pictures": len(times),
         "first_ptp_ns": int(times[0]),
         "last_ptp_ns": int(times[-1]),
-        **_figures(np.diff(times), period_ns),
+        **_figures(np.diff([stretch.from_ns, *times.tolist(), stretch.to_ns]), period_ns),
     }
 
 
 def _figures(steps: NDArray[np.int64], period_ns: int) -> dict[str, Any]:
+    """``steps``: between pictures; the first and the last one from the stretch's ends, where less than one is none."""
     period_ms, step_max_ms = period_ns / 1e6, float(steps.max()) / 1e6
     limit_ms = step_limit_ms(period_ms)
-    missing = sum(round(float(step) / period_ns) - 1 for step in steps[steps > GAP * period_ns])
+    edges = sum(int(step // period_ns) for step in steps[[0, -1]] if step > GAP * period_ns)
+    between = steps[1:-1]
+    missing = edges + sum(round(float(step) / period_ns) - 1 for step in between[between > GAP * period_ns])
     return {
         "period_ms": round(period_ms, 6),
         "step_max_ms": round(step_max_ms, 6),

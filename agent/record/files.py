@@ -141,8 +141,8 @@ class Shelf:
             finally:
                 self._turn.release()
         with self._sync_lock:
-            closed, self._closed = self._closed, []
-            fds = [*closed, *([os.dup(self._fd)] if self._fd >= 0 else [])]
+            current = [os.dup(self._fd)] if self._fd >= 0 else []
+            fds, self._closed = [*self._closed, *current], []
         for fd in fds:
             try:
                 os.fdatasync(fd)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from failover.durable import MAX_FILE_BYTES, checked_line, read_checked, replace_file
+from failover.wire.beats import MAX_EPOCH
 from touchline.timeline import utc_text
 
 EPOCH_FILE: Final = "epoch"
-MAX_EPOCH: Final = 2**63 - 1
 RETRY_S: Final = 10.0
 _FORMAT: Final = "touchline failover epoch 1"
 _LOG: Final = logging.getLogger("failover")

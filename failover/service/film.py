@@ -20,6 +20,7 @@ from touchline.config import NodeConfig
 
 AROUND_NS: Final = 1_000_000_000  # before the cut and behind its end
 TIMEOUT_S: Final = 60.0
+MATCH_NODES: Final = 2  # the drilled node's own recorder goes through its cut: alone it would prove nothing
 _READ: Final = (0, 8)  # exit codes with a document: it goes on, it does not
 
 
@@ -62,6 +63,8 @@ def film(config: NodeConfig, cut: Cut, run: Run = run_nicely) -> Continuity:
         told = _ask(run, [record.folder / place / f"cam{camera.number}" for place in ("", "mirror")], cut)
         if isinstance(told, str):
             return Continuity(why=f"camera {camera.number}: {told}", wanted=True)
+        if len(told["nodes"]) < MATCH_NODES:
+            return Continuity(why=f"camera {camera.number}: no picture of the twin's is among them", wanted=True)
         found.append(told)
     limits = [float(one["step_limit_ms"]) for one in found]
     steps = [float(one["step_max_ms"]) for one in found]

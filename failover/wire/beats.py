@@ -34,7 +34,7 @@ SESSION_BYTES: Final = 16
 NONCE_BYTES: Final = 8
 MAX_CERTIFICATE_BYTES: Final = 1024
 MAX_PATHS: Final = 4
-MAX_EPOCH: Final = 2**63 - 1  # as in the batch header and node.epoch
+MAX_EPOCH: Final = 2**62  # what the witness heeds; the batch header would hold 2**63 - 1
 
 MAGIC: Final = b"TLF"
 HEAD: Final = struct.Struct("<3sBBBHQQ")  # magic, version, kind, path, body bytes, channel, number

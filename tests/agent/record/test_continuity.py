@@ -52,11 +52,21 @@ def test_a_cut_node_and_its_twin_make_a_match_without_a_gap(tmp_path):
 
 def test_what_nobody_has_is_missing_and_only_within_the_stretch(tmp_path):
     write(tmp_path / "a.mp4", [*range(0, 30), *range(33, 60)])
-    torn = continuity([tmp_path], MATCH)
+    torn = continuity([tmp_path], Stretch(exposed(0), exposed(59)))
     assert (torn["missing"], torn["good"]) == (3 + 12, False), "behind the hole it goes on at a key frame"
     assert torn["step_max_ms"] == 16 * 20.0
     assert continuity([tmp_path], Stretch(exposed(0), exposed(29)))["good"]
+    short = continuity([tmp_path], Stretch(exposed(45), exposed(100)))
+    assert (short["missing"], short["step_max_ms"], short["good"]) == (41, 41 * 20.0, False), "it ends too soon"
+    late = continuity([tmp_path], Stretch(exposed(-10), exposed(20)))
+    assert (late["missing"], late["good"]) == (10, False), "it begins too late"
     assert continuity([tmp_path], Stretch(exposed(45), exposed(59)))["good"]
+
+
+def test_without_a_key_frame_there_is_nothing_to_show(tmp_path):
+    write(tmp_path / "a.mp4", range(1, 10))
+    with pytest.raises(InputError, match="no key frame"):
+        continuity([tmp_path], Stretch(exposed(1), exposed(9)))
 
 
 @pytest.mark.parametrize(("period_ms", "limit_ms"), [(8.333, 33.367), (33.367, 33.367), (40.0, 41.0)])

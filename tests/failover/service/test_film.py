@@ -100,6 +100,7 @@ def test_where_there_is_nothing_to_look_at_it_is_said_and_not_wanted(tmp_path: P
         (FileNotFoundError(2, "No such file or directory"), 0, "does not start"),
         ({**GOOD, "last_ptp_ns": CUT.to_ns - 1}, 0, "reach only from -1000 to 1000 ms after the cut"),
         ({**GOOD, "first_ptp_ns": CUT.from_ns + 1}, 0, "reach only from 0 to"),
+        ({**GOOD, "nodes": ["node-a"]}, 0, "camera 1: no picture of the twin's is among them"),
     ],
 )
 def test_a_match_that_could_not_be_looked_at_was_wanted(tmp_path: Path, answer: Any, code: int, why: str) -> None:

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.system, pytest.mark.virtual]
 
 THERMAL = "touchline-thermal.service"
 VENDOR = "nvfancontrol.service"
+LINE_PCT = 53.0  # of the asked line at 60 C, 53.3 %, less a step of the PWM
 LATE_RESTART = "[Service]\nRestartSec=30\n"
 VENDOR_UNIT = """[Service]
 ExecStart=/bin/sh -c 'while :; do for d in /sys/class/hwmon/hwmon*; do read -r n <$$d/name; \
@@ -69,10 +70,9 @@ class Cooled:
     def codes(self) -> set[str]:
         return {fault["code"] for fault in self.status().get("faults", ())}
 
-    def settle(self) -> float:
-        """On the line at 60 C, nothing wrong; the duty on the host's side."""
-        self.until(lambda: 50 <= self.node.fan.duty_pct() < 85 and not self.codes(), "a settled duty", 120.0)
-        return self.node.fan.duty_pct()
+    def settle(self) -> None:
+        """On the line at 60 C, nothing wrong, seen from the host's side."""
+        self.until(lambda: LINE_PCT <= self.node.fan.duty_pct() < LINE_PCT + 5 and not self.codes(), "the line", 120.0)
 
     def full(self, timeout_s: float = 30.0) -> None:
         self.until(lambda: self.node.fan.duty_pct() == 100.0, "full speed on the host's side", timeout_s)
@@ -87,7 +87,7 @@ class Cooled:
 
 def test_the_line_is_held_and_said(virtual_node: VirtualNode):
     cooled = Cooled(virtual_node)
-    assert cooled.settle() >= 53.0
+    cooled.settle()
     status = cooled.status()
     assert status["hot"] is False
     assert status["tj_c"] == 60.0
@@ -99,11 +99,11 @@ def test_the_line_is_held_and_said(virtual_node: VirtualNode):
 @pytest.mark.parametrize("zone", ZONES)
 def test_each_sensor_dying_alone(virtual_node: VirtualNode, zone: str):
     cooled = Cooled(virtual_node)
-    before = cooled.settle()
+    cooled.settle()
     virtual_node.thermal.fail(zone)
     wanted = "tj_lost" if zone == "tj-thermal" else "sensor"
     cooled.until(lambda: wanted in cooled.codes(), f"a fault of {zone}")
-    assert virtual_node.fan.duty_pct() >= before - 3.0
+    assert virtual_node.fan.duty_pct() >= LINE_PCT
     virtual_node.thermal.recover(zone)
     cooled.until(lambda: not cooled.codes(), "recovery")
 
@@ -148,7 +148,8 @@ def test_kill_9_leaves_full_speed(virtual_node: VirtualNode):
     virtual_node.run(f"kill -9 {cooled.main_pid()}")
     cooled.full(5.0)
     assert virtual_node.fan.enabled()
-    assert cooled.shown("SubState") == "auto-restart"
+    cooled.until(lambda: cooled.shown("SubState") == "auto-restart", "the end of what runs after its death", 10.0)
+    assert virtual_node.fan.duty_pct() == 100.0
 
 
 def test_a_stopped_process_is_killed_by_the_watchdog_and_leaves_full_speed(virtual_node: VirtualNode):
