@@ -73,7 +73,8 @@ class CabinetWatch:
         for one in self.cabinets:
             load = self._loads[one.name] = load_of(one, powers_w)
             before = self._states[one.name]
-            state = self._states[one.name] = hold(one.limit, before, (load.counted_w, load.counted_w), now_ns)
+            at_most_w = None if load.unknown else load.counted_w  # a node that falls silent ends no alarm
+            state = self._states[one.name] = hold(one.limit, before, (load.counted_w, at_most_w), now_ns)
             if state.alarm and not before.alarm:
                 news.append((True, f"cabinet {one.name} is over its power budget: {_words(one, load)}"))
             elif before.alarm and not state.alarm:

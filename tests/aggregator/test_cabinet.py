@@ -238,3 +238,16 @@ def test_the_budget_is_that_of_the_requirement():
 def test_what_does_not_fit_is_refused(text, words):
     with pytest.raises(ConfigError, match=words):
         parse(RACK + text, RackConfig, name="rack.toml")
+
+
+def test_a_node_that_falls_silent_ends_no_alarm():
+    watch = CabinetWatch([NORTH])
+    heavy = {name: 300.0 if number < 4 else 55.0 for number, name in enumerate(NORTH.nodes)}
+    told = [watch.review(heavy, T0_NS + second * S) for second in range(30)]
+    assert [news[0][0] for news in told if news] == [True]
+    silent = {**heavy, **dict.fromkeys(NORTH.nodes[:4])}
+    later = [watch.review(silent, T0_NS + second * S) for second in range(30, 90)]
+    assert not any(later), "820 W are counted, and nobody knows"
+    well = dict.fromkeys(NORTH.nodes, 55.0)
+    again = [watch.review(well, T0_NS + second * S) for second in range(90, 150)]
+    assert [news[0][0] for news in again if news] == [False]

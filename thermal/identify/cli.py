@@ -35,7 +35,7 @@ def identify(records: tuple[Path, ...], config_path: Path | None, as_json: bool)
     Examples:
       touchline thermal simulate --profile match --record record.jsonl
       touchline thermal identify record.jsonl
-      touchline thermal identify thermal-history.1.jsonl thermal-history.jsonl --config node.toml --json
+      touchline thermal identify thermal.1.jsonl thermal.jsonl --config node.toml --json
     """
     from thermal.identify.gains import propose
     from thermal.identify.model import identify_cooling

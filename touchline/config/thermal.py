@@ -22,7 +22,7 @@ class ThermalSection(Section):
     """
 
     period_s: float = Field(default=1.0, ge=0.1, le=2.0, description="between two looks at the board")
-    deadline_s: float = Field(default=2.5, ge=0.3, le=10.0, description="a tick later than this: full duty that tick")
+    deadline_s: float = Field(default=2.5, ge=0.3, le=4.0, description="a tick later than this: full duty that tick")
     low_c: float = Field(default=55.0, ge=30.0, le=70.0, description="foot of the asked line (THM-1)")
     low_duty_pct: float = Field(default=30.0, ge=20.0, le=100.0, description="duty at low_c (THM-1)")
     full_c: float = Field(default=70.0, ge=40.0, le=85.0, description="full duty from here on (THM-1)")
