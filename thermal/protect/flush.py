@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,9 +134,17 @@ def write_flush(path: Path, document: dict[str, Any]) -> None:
 
 
 def read_flush(path: Path) -> dict[str, Any]:
-    """The last status; empty when there is none that can be read."""
+    """The last status; empty when there is none that can be read, or it is not root's (or this process's) own file.
+
+    The path leads through a folder of the agent's user, and root asks for it twice a second: whatever else lies there
+    (a pipe, a file of his) is neither waited for nor believed.
+    """
     try:
-        with path.open("rb") as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode) or about.st_uid not in (0, os.geteuid()):
+                return {}
             found = json.loads(file.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
@@ -152,7 +161,7 @@ def flush_trouble(document: dict[str, Any], now_ns: int) -> str:
         return f"the last flush was {age_s:.0f} s ago: systemctl status touchline-flush.timer"
     if not document.get("ok", False):
         return str(document.get("trouble", "it failed"))
-    return f"the last flush took {document.get('total_ms', 0):.0f} ms" if document.get("slow") else ""
+    return f"the last flush took {_number(document, 'total_ms'):.0f} ms" if document.get("slow") else ""
 
 
 def _count(document: dict[str, Any], name: str) -> int:

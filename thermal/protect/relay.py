@@ -38,6 +38,10 @@ class Relay(Protocol):
     def close(self) -> None: ...
 
 
+class Differs(str):
+    """A trouble: the line took its value and reads the other one. It stays ours: let go, it would be nobody's."""
+
+
 class HeldRelay:
     """One line, held at its value."""
 
@@ -70,7 +74,7 @@ class HeldRelay:
         except OSError as error:
             return f"line {self._line!r}: {error.strerror or error}"
         wanted = "active" if active else "inactive"
-        return None if read == active else f"line {self._line!r} was set {wanted} and reads the other value"
+        return None if read == active else Differs(f"line {self._line!r} was set {wanted} and reads the other value")
 
 
 class LatchingRelay:
@@ -218,5 +222,5 @@ class KeptRelay:
     def _after(self, trouble: str | None, now_ns: int) -> None:
         self._tried_ns = now_ns
         self.trouble = trouble
-        if trouble is not None:  # the chip may have gone and come: it is taken anew
+        if trouble is not None and not isinstance(trouble, Differs):  # the chip may have gone and come: taken anew
             self.close()

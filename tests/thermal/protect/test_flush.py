@@ -88,6 +88,27 @@ def test_the_status_comes_back(tmp_path):
     assert read_flush(path) == {}
 
 
+def test_what_the_agents_user_puts_there_is_neither_waited_for_nor_believed(tmp_path, monkeypatch):
+    path = tmp_path / "flush.json"
+    os.mkfifo(path)
+    assert read_flush(path) == {}
+    path.unlink()
+    write_flush(path, flush_once([str(tmp_path)], 1000.0, Machine().ports, {}))
+    assert read_flush(path)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner != 0:
+        assert read_flush(path) == {}
+    elif os.getuid() == 0:
+        os.chown(path, 65534, -1)
+        assert read_flush(path) == {}
+
+
+def test_words_where_a_number_should_be_do_no_harm():
+    document = {"at_ns": 1000 * S, "ok": True, "slow": True, "total_ms": "x"}
+    assert flush_trouble(document, 1001 * S) == "the last flush took 0 ms"
+
+
 @given(st.dictionaries(st.text(max_size=12), st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=5))))
 def test_any_earlier_status_can_be_taken_over(before):
     found = flush_once([], 1000.0, Machine().ports, before)

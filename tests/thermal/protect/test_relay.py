@@ -141,6 +141,18 @@ def test_a_kept_relay_takes_nothing_before_it_is_told(gpio, tmp_path):
     assert relay.trouble is None
 
 
+def test_a_line_that_reads_the_other_value_is_never_let_go(gpio, tmp_path, monkeypatch):
+    relay = kept(gpio)
+    assert relay.bring(False, 0) is None
+    monkeypatch.setenv("FAKE_GPIO_STUCK", "1")
+    assert "reads the other value" in (relay.bring(True, 0) or "")
+    for look in range(1, 4):
+        relay.tend(look * RETRY_NS)
+    assert "reads the other value" in str(relay.trouble)
+    assert log(tmp_path).count("request relay 1") == 1
+    assert not [line for line in log(tmp_path) if line.startswith("release")]
+
+
 def test_a_lost_relay_is_taken_again_where_it_should_be(gpio, tmp_path, monkeypatch):
     relay = kept(gpio)
     assert relay.bring(False, 0) is None
