@@ -28,6 +28,7 @@ TEST_LEAST_S: Final = 0.5
 RETRY_NS: Final = 5_000_000_000  # an event that the disk refused is written again
 RETRY_WAIT_S: Final = 0.1
 TEST_MOST_S: Final = 30.0
+NOT_CUT: Final = "NOT CUT: "
 NO_RELAY: Final = "no relay is configured (relay_line)"
 
 Event = Mapping[str, Any]
@@ -136,7 +137,7 @@ class ShockGuard:
         refusal = self._not_at_rest(blind)
         if refusal:
             return Answer(False, refusal)
-        trouble = self._commit({"kind": "reset", "blind": blind, "was": self.latch.event.get("kind", "damaged latch")})
+        trouble = self._ask({"kind": "reset", "blind": blind, "was": self.latch.event.get("kind", "damaged latch")})
         if trouble is None:
             try:
                 self._ports.latch.clear()
@@ -144,7 +145,7 @@ class ShockGuard:
                 trouble = str(error)
         if trouble is not None:
             return Answer(False, f"still latched, for the disk does not take the reset: {trouble}")
-        self.latch, self.state = Latch(False), forget(self.state)
+        self.latch, self.state, self._unlogged = Latch(False), forget(self.state), None
         refused = self._bring(False, now_ns)
         return Answer(refused is None, "reset; cameras are fed" if refused is None else f"reset, but {refused}")
 
@@ -157,7 +158,7 @@ class ShockGuard:
             return Answer(False, "latched: reset first" if self.latch.latched else "another test is under way")
         if not TEST_LEAST_S <= seconds <= TEST_MOST_S:
             return Answer(False, f"{seconds:g} s is not between {TEST_LEAST_S:g} and {TEST_MOST_S:g} s")
-        trouble = self._commit({"kind": "test", "seconds": seconds})
+        trouble = self._ask({"kind": "test", "seconds": seconds})
         if trouble is not None:
             return Answer(False, f"the relay was left alone, for the event is not on the disk: {trouble}")
         self._test_until_ns = now_ns + round(seconds * 1e9)
@@ -174,6 +175,19 @@ class ShockGuard:
         return self._ports.feed
 
     @property
+    def effect(self) -> str:
+        """What the latch does to the cameras, as the line reads."""
+        feed = self._ports.feed
+        if feed is None:
+            return NOT_CUT + NO_RELAY
+        read = feed.is_cut()
+        if read is True:
+            return "cut"
+        if read is False or feed.trouble:
+            return NOT_CUT + str(feed.trouble or "the line reads fed")
+        return "cut, and the line cannot be read back"
+
+    @property
     def testing(self) -> bool:
         """Whether a test has the cameras cut."""
         return self._test_until_ns is not None
@@ -182,7 +196,7 @@ class ShockGuard:
         """What is wrong, each since when."""
         feed = self._ports.feed
         rows = [
-            ("shaken", "cameras", "cut until a person resets it: touchline protect reset", self.latch.latched),
+            ("shaken", "cameras", f"{self.effect}; until a person says: touchline protect reset", self.latch.latched),
             ("latch", "latch", f"{self.latch.damage}; taken for latched", bool(self.latch.damage)),
             ("sensor_lost", "accelerometer", self.verdict.lost, bool(self.verdict.lost)),
             (
@@ -237,6 +251,10 @@ class ShockGuard:
         trouble = self._ports.log.commit(event, self._settings.log_wait_s if wait_s is None else wait_s, before)
         self._unlogged = None if trouble is None else (event, f"the newest event may not be on the disk: {trouble}")
         return trouble
+
+    def _ask(self, event: Event) -> str | None:
+        """Bring what a person asks for to the disk. What is refused is not tried again, and takes no latch's turn."""
+        return self._ports.log.commit(self._stamped(event), self._settings.log_wait_s)
 
     def _stamped(self, event: Event) -> dict[str, Any]:
         return {"at": self._ports.utc(), **event}

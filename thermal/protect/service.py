@@ -122,6 +122,7 @@ class ProtectService:
             "turns": self._turns,
             "latched": guard.latch.latched,
             "event": dict(guard.latch.event),
+            "effect": guard.effect if guard.latch.latched else "",
             "relay": None if feed is None else {"cut": feed.is_cut(), "trouble": feed.trouble, "test": guard.testing},
             "accelerometer": None
             if not self._desk.sensor
@@ -163,7 +164,7 @@ class ProtectService:
     def line(self) -> str:
         """As systemctl status shows it."""
         count = len(self._known)
-        state = "LATCHED: cameras cut" if self.guard.latch.latched else "guarding"
+        state = f"LATCHED: cameras {self.guard.effect}" if self.guard.latch.latched else "guarding"
         return f"{state}{f'; {count} faults' if count else ''}"
 
     def _tell(self, now_ns: int) -> None:

@@ -28,7 +28,9 @@ def _latch(document: Mapping[str, Any]) -> str:
         return "cameras       fed"
     event = document.get("event") or {}
     why = event.get("kind", "the latch cannot be read")
-    return f"CAMERAS CUT   {why} at {event.get('at', 'an unknown time')}; touchline protect reset, once it is looked at"
+    effect = str(document.get("effect") or "cut")
+    head = f"CAMERAS {effect};" if effect.startswith("NOT") else "CAMERAS CUT  "
+    return f"{head} {why} at {event.get('at', 'an unknown time')}; touchline protect reset, once it is looked at"
 
 
 def _sensor(found: Mapping[str, Any] | None) -> str:

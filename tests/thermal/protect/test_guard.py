@@ -167,6 +167,32 @@ def test_reset_is_refused_when_the_disk_does_not_take_it():
     assert "relay on" not in world.calls
 
 
+def test_a_refused_reset_leaves_the_latch_its_turn_on_the_disk():
+    world = World().start()
+    world.turns(REST, 150)
+    world.disk = "Input/output error"
+    world.turns(HARD, 100)
+    assert world.guard.latch.latched and "not_logged" in world.codes()
+    world.turns(REST, 150)
+    assert not world.guard.reset(world.now_ns).done
+    world.disk, world.kept = None, Latch(False)  # the disk is back, and holds no latch yet
+    world.calls.clear()
+    world.turns(REST, 800)
+    assert world.kept.latched and world.calls[:2] == ["latch", "fdatasync shaken"]
+    assert "fdatasync reset" not in world.calls and "not_logged" not in world.codes()
+
+
+def test_what_is_not_cut_is_not_called_cut():
+    world = World(Latch(True, {"kind": "shaken"})).start()
+    assert world.guard.effect == "cut"
+    world.at = False
+    assert world.guard.effect == "NOT CUT: the line reads fed"
+    world.trouble = "line 'relay' is held by 'somebody'"
+    assert world.guard.effect == "NOT CUT: line 'relay' is held by 'somebody'"
+    bare = ShockGuard(GuardSettings(), GuardPorts(world, world, None, None, lambda: ""))
+    assert bare.effect.startswith("NOT CUT: no relay is configured")
+
+
 def test_reset_without_a_sensor_needs_blind():
     world = World(Latch(True)).start()
     world.turns(Missed("axis x: No such device"), 150)
