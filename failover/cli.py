@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from touchline.errors import ConfigError, GateError
-from touchline.shell import config_option, emit, json_option, note
+from touchline.shell import answer_needed, config_option, emit, json_option, note
 
 if TYPE_CHECKING:
     from failover.speaker import Speaker
@@ -109,14 +108,7 @@ def needed(config_path: Path) -> None:
     Example:
       touchline failover needed --config node.toml && echo a pair
     """
-    try:
-        from touchline.config import NodeConfig, load
-
-        pair = load(config_path, NodeConfig).failover is not None
-    except Exception as error:  # noqa: BLE001 whatever it is, it is no "no": see above
-        click.echo(f"touchline: cannot tell whether this node has a twin: {error}", err=True)
-        sys.exit(255)
-    sys.exit(0 if pair else 1)
+    answer_needed(config_path, lambda config: config.failover is not None, "this node has a twin")
 
 
 @failover.command()

@@ -11,14 +11,13 @@ import fcntl
 import json
 import logging
 import os
-import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Full, Queue
 from typing import TYPE_CHECKING, Any, Final
 
 from failover.actions.report import report_line
+from touchline.lines import LineWriter
 from touchline.timeline import utc_text
 
 if TYPE_CHECKING:
@@ -48,54 +47,15 @@ def history_folder(config: NodeConfig) -> Path:
     return config.publish.spool_dir.parent / "failover"
 
 
-class HistoryWriter:
+class HistoryWriter(LineWriter):
     """Appends in a thread of its own. ``lost``: how many lines could not be written."""
 
     def __init__(self, folder: Path) -> None:
-        self.lost = 0
-        self._folder = folder
-        self._failing = False
-        self._lock = threading.Lock()  # of the two above
-        self._queue: Queue[bytes | None] = Queue(MAX_WAITING)
-        self._thread = threading.Thread(target=self._run, name="failover-history", daemon=True)
-        self._thread.start()
+        super().__init__(folder, lambda raw: append(folder, raw), MAX_WAITING, _LOG)
 
     def add(self, kind: str, document: Mapping[str, Any]) -> None:
         """Note what happened; the wall-clock time is added. Never waits and never raises for the disk."""
-        try:
-            self._queue.put_nowait(encode(kind, document, utc_text()))
-        except (Full, ValueError, TypeError) as error:
-            self._failed(f"{type(error).__name__} {error}")
-
-    def close(self, wait_s: float = 2.0) -> None:
-        """Write what waits, for at most ``wait_s``."""
-        try:
-            self._queue.put(None, timeout=wait_s)
-        except Full:
-            return
-        self._thread.join(wait_s)
-
-    def _run(self) -> None:
-        while (raw := self._queue.get()) is not None:
-            try:
-                append(self._folder, raw)
-            except OSError as error:
-                self._failed(str(error))
-            else:
-                self._written()
-
-    def _written(self) -> None:
-        with self._lock:
-            was, self._failing = self._failing, False
-        if was:
-            _LOG.info("history in %s is written again, %d lines were lost", self._folder, self.lost)
-
-    def _failed(self, why: str) -> None:
-        with self._lock:
-            was, self._failing = self._failing, True
-            self.lost += 1
-        if not was:
-            _LOG.warning("history in %s: %s; the service goes on without it", self._folder, why)
+        self.add_line(lambda: encode(kind, document, utc_text()))
 
 
 def encode(kind: str, document: Mapping[str, Any], at: str) -> bytes:

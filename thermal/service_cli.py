@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from touchline.errors import ConfigError, GateError, LinkError
-from touchline.shell import config_option, emit, json_option
+from touchline.shell import answer_needed, config_option, emit, json_option
 
 if TYPE_CHECKING:
     from touchline.config import NodeConfig
@@ -101,11 +101,4 @@ def needed(config_path: Path) -> None:
     Example:
       touchline thermal needed --config node.toml && echo ours
     """
-    try:
-        from touchline.config import NodeConfig, load
-
-        ours = load(config_path, NodeConfig).thermal is not None
-    except Exception as error:  # noqa: BLE001 whatever it is, it is no "no": see above
-        click.echo(f"touchline: cannot tell whether this node's fan is ours: {error}", err=True)
-        sys.exit(255)
-    sys.exit(0 if ours else 1)
+    answer_needed(config_path, lambda config: config.thermal is not None, "this node's fan is ours")

@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from touchline.errors import ResourceError, TouchlineError
+
+if TYPE_CHECKING:
+    from touchline.config import NodeConfig
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -25,6 +28,21 @@ def config_option(what: str = "The node's TOML file.") -> Callable[[_F], _F]:
     """Add ``--config`` (parameter ``config_path``), which must be given."""
     path = click.Path(path_type=Path, dir_okay=False)
     return click.option("--config", "config_path", required=True, type=path, help=what)
+
+
+def answer_needed(config_path: Path, wanted: Callable[[NodeConfig], bool], what: str) -> NoReturn:
+    """Exit with 0 when the node's configuration wants ``what``, 1 when not: for a unit's ExecCondition.
+
+    Whatever keeps it from knowing is 255, which systemd takes for a failure; 1 to 254 would skip the unit in silence.
+    """
+    try:
+        from touchline.config import NodeConfig, load
+
+        found = wanted(load(config_path, NodeConfig))
+    except Exception as error:  # noqa: BLE001 whatever it is, it is no "no": see above
+        click.echo(f"touchline: cannot tell whether {what}: {error}", err=True)
+        sys.exit(255)
+    sys.exit(0 if found else 1)
 
 
 def emit(value: Mapping[str, Any], as_json: bool, human: str) -> None:

@@ -112,6 +112,7 @@ class SerialPort:
                 termios.tcflush(self._fd, termios.TCOFLUSH)
             if restore and self._former is not None:
                 termios.tcsetattr(self._fd, termios.TCSANOW, self._former)
+        with suppress(OSError):  # whatever became of the rest: a port that stays exclusive opens for nobody
             fcntl.ioctl(self._fd, termios.TIOCNXCL)
         os.close(self._fd)
 
@@ -129,9 +130,13 @@ def open_port(path: Path, baud: int, proc: Path = PROC) -> SerialPort:
             raise HardwareError(f"{path} is no serial port", hint="name one in [uart] port")
         check_free(path, facts.st_rdev, proc)
         _lock(path, fd)
-        port.set_raw(baud)
-    except BaseException:
+    except BaseException:  # also KeyboardInterrupt: it is not ours, and is left as it was
         os.close(fd)
+        raise
+    try:
+        port.set_raw(baud)
+    except BaseException:  # also KeyboardInterrupt: exclusive by now, it must not stay so
+        port.close(restore=True)
         raise
     return port
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from touchline.errors import ConfigError
-from touchline.shell import config_option
+from touchline.shell import answer_needed, config_option
 
 if TYPE_CHECKING:
     from touchline.config import NodeConfig
@@ -70,12 +70,9 @@ def needed(config_path: Path, part: str) -> None:
       touchline protect needed --config node.toml && echo ours
       touchline protect needed --config node.toml --part trace
     """
-    try:
-        from touchline.config import NodeConfig, load
 
-        section = load(config_path, NodeConfig).protect
-    except Exception as error:  # noqa: BLE001 whatever it is, it is no "no": see above
-        click.echo(f"touchline: cannot tell whether this node is protected: {error}", err=True)
-        sys.exit(255)
-    wanted = section is not None and (part != "trace" or section.trace_max_bytes > 0)
-    sys.exit(0 if wanted else 1)
+    def wanted(config: NodeConfig) -> bool:
+        section = config.protect
+        return section is not None and (part != "trace" or section.trace_max_bytes > 0)
+
+    answer_needed(config_path, wanted, "this node is protected")

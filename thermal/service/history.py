@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from pathlib import Path
-from queue import Full, Queue
 from typing import Final
 
 from thermal.record import encode
 from thermal.types import Command, Sample
+from touchline.lines import LineWriter
 
 FILE: Final = "thermal.jsonl"
 ROTATED: Final = "thermal.1.jsonl"
@@ -29,50 +28,15 @@ def history_files(folder: Path) -> list[Path]:
     return [path for path in (folder / ROTATED, folder / FILE) if path.exists()]
 
 
-class HistoryWriter:
+class HistoryWriter(LineWriter):
     """Appends in a thread of its own. ``lost``: lines that were not written."""
 
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
-        self.lost = 0
-        self._folder = folder
-        self._max_bytes = max_bytes
-        self._failing = False
-        self._lock = threading.Lock()  # of the two counters
-        self._queue: Queue[bytes | None] = Queue(MAX_WAITING)
-        self._thread = threading.Thread(target=self._run, name="thermal-history", daemon=True)
-        self._thread.start()
+        super().__init__(folder, lambda raw: append(folder, raw, max_bytes), MAX_WAITING, _LOG)
 
     def add(self, sample: Sample, command: Command) -> None:
         """Note a tick. Never waits, never raises for the disk or for a value that no line can hold."""
-        try:
-            self._queue.put_nowait(encode(sample, command))
-        except (Full, ValueError) as error:
-            self._failed(f"{type(error).__name__} {error}")
-
-    def close(self, wait_s: float = 2.0) -> None:
-        """Write what waits, for at most ``wait_s``."""
-        try:
-            self._queue.put(None, timeout=wait_s)
-        except Full:
-            return
-        self._thread.join(wait_s)
-
-    def _run(self) -> None:
-        while (raw := self._queue.get()) is not None:
-            try:
-                append(self._folder, raw, self._max_bytes)
-            except OSError as error:
-                self._failed(str(error))
-            else:
-                with self._lock:
-                    self._failing = False
-
-    def _failed(self, why: str) -> None:
-        with self._lock:
-            was, self._failing = self._failing, True
-            self.lost += 1
-        if not was:
-            _LOG.warning("history in %s: %s; the service goes on without it", self._folder, why)
+        self.add_line(lambda: encode(sample, command))
 
 
 def append(folder: Path, raw: bytes, max_bytes: int = MAX_BYTES) -> None:

@@ -218,3 +218,19 @@ def test_a_port_that_is_gone_is_closed_without_a_word():
     with pytest.raises(OSError):
         port.write(b"x")
     port.close(restore=True)
+
+
+def test_a_port_that_cannot_be_set_up_is_not_left_exclusive(monkeypatch):
+    ours, theirs = os.openpty()
+    path = Path(os.ttyname(theirs))
+
+    def refuse(*_: object) -> None:
+        raise termios.error(5, "Input/output error")
+
+    monkeypatch.setattr(termios, "tcsetattr", refuse)
+    with pytest.raises(HardwareError, match="cannot be set up"):
+        open_port(path, 1_000_000)
+    exclusive = fcntl.ioctl(theirs, 0x80045440, b"\0\0\0\0")  # TIOCGEXCL, linux/asm-generic/ioctls.h
+    assert exclusive == b"\0\0\0\0"
+    os.close(ours)
+    os.close(theirs)
