@@ -83,9 +83,8 @@ class Receiver:
         self._connection += 1
         self._greeted = True
         self._fault = ""
-        self._link.connected = True
         self._link.connects += 1
-        self._link.text = f"{self._settings.address}"
+        self._link.text = f"{self._settings.address}: subscribing"
         session = "session kept" if flags.session_present else "new session"
         self._say("info", "broker", f"connected to {self._settings.address}, {session}")
         client.subscribe([(topic, 1) for topic in TOPICS])
@@ -93,10 +92,13 @@ class Receiver:
     def _on_subscribe(
         self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
     ) -> None:
+        """A link that brings nothing is not connected: only a granted subscription makes it so."""
         refused = [topic for topic, r in zip(TOPICS, reasons, strict=False) if r.value >= _SUBSCRIPTION_REFUSED]
         if refused:
-            self._say("error", "broker", f"the broker's ACL refuses {', '.join(refused)}: allow our certificate's name")
+            self._down(f"the broker's ACL refuses {', '.join(refused)}: allow our certificate's name")
             return
+        self._link.connected = True
+        self._link.text = self._settings.address
         hello = {"client": self._settings.client_id, "since_ptp_ns": self._clock.now().ptp_ns}
         client.publish(SINK_TOPIC, json.dumps(hello), qos=1, retain=True)
 

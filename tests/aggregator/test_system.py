@@ -102,11 +102,16 @@ def stored(rack: RackProcess) -> int:
     return int(rack.get("api/stats").get("records", {}).get("unique", 0))
 
 
+def listening(rack: RackProcess) -> None:
+    """Until the broker granted the subscription: what is sent to a rack that never subscribed goes nowhere."""
+    wait_for(lambda: rack.get("api/status").get("broker", {}).get("connected"), "broker link")
+
+
 def test_killed_three_times_every_record_is_there_once(rack, broker, sender):
     """kill -9 of the aggregator and a restart of the broker, while records flow: none lost, none doubled."""
     match, clock = Match(), SystemClock()
     rack.start()
-    wait_for(lambda: rack.get("api/status").get("broker", {}).get("connected"), "broker link")
+    listening(rack)
 
     def play() -> None:
         begin_ns = monotonic_ns()
@@ -149,7 +154,7 @@ def test_twins_gaps_and_rubbish_from_the_network(rack, broker, ca, sender):
     """Two nodes send the same frames, one skips some, one sends rubbish: all is counted, nothing falls over."""
     twin, match = Sender(ca, broker, "node-b"), Match()
     rack.start()
-    wait_for(lambda: rack.get("api/status").get("broker", {}).get("connected"), "broker link")
+    listening(rack)
     now_ns = SystemClock().now().ptp_ns
     for frame in range(40):
         data = sender.node.batch(match.seen(0, frame, frame / 25, now_ns + frame * 40_000_000))
@@ -207,7 +212,7 @@ def test_a_broker_that_is_down_is_said_and_then_found(rack, broker, sender):
     )
     assert any("nothing listens at broker" in line and "start the broker" in line for line in text)
     broker.start()
-    wait_for(lambda: rack.get("api/status")["broker"]["connected"], "broker link")
+    listening(rack)
     sender.send(sender.node.batch(Match().seen(0, 0, 0.0, SystemClock().now().ptp_ns)))
     wait_for(lambda: stored(rack) == sender.node.next_record, "records")
 
@@ -231,6 +236,7 @@ def test_port_in_use_and_foreign_store_end_with_their_exit_codes(rack):
 
 def test_the_command_line_exports_and_audits(rack, sender, tmp_path):
     rack.start()
+    listening(rack)
     sender.send(sender.node.batch(Match().seen(0, 0, 0.0, SystemClock().now().ptp_ns)))
     wait_for(lambda: stored(rack) == sender.node.next_record, "records")
 
