@@ -51,6 +51,7 @@ class Measured:
     early_switches: int
     apart_ms: float
     film: RecordingVerdict | None = None
+    asked_film: RecordingVerdict | None = None
     peer: list[PeerTrial] = field(default_factory=list)
     peer_apart_ms: float | None = None
     peer_idle_switches: int | None = None
@@ -106,25 +107,35 @@ def measure(arguments: argparse.Namespace, names: tuple[str, ...], folder: Path)
         verdict = judge(idle, Expected("may"))
         for words in verdict.violations:
             _say(f"idle: VIOLATED: {words}")
-        film = campaign.film() if site.settings.recording else None
-        for words in film.violations if film else ():
-            _say(f"VIOLATED: {words}")
-        others = len(verdict.violations) + len(film.violations if film else ())
-        ours, early = Tally(campaign.results, others), campaign.false_alarms
+        film, wrong = _film(campaign)
+        ours, early = Tally(campaign.results, len(verdict.violations) + wrong), campaign.false_alarms
         switches = len({lease.epoch for lease in idle.leases}) - 1
         apart_ms = both_ms(site.observer.read(), campaign.down)
-    asked = Tally([])
+    measured = Measured(ours, Tally([]), arguments.idle_s, switches, early, apart_ms, film)
     if count:
         _say(f"{count} trials of the {_ASKED}")
-        with Site(folder / "asked", SiteSettings(failover=ASKED)) as site:
+        with Site(folder / "asked", SiteSettings(failover=ASKED, recording=not arguments.without_recording)) as site:
             site.start()
             campaign = Campaign(site, folder / "failed-asked", _say, ASKED_BAR_MS)
             campaign.run(plan(count, seed, TIMED), seed)
-            asked = Tally(campaign.results)
-    measured = Measured(ours, asked, arguments.idle_s, switches, early, apart_ms, film)
+            measured.asked_film, wrong = _film(campaign)
+            measured.asked = Tally(campaign.results, wrong)
     if not arguments.without_keepalived:
         _measure_peer(measured, folder / "keepalived", trials, seed)
     return measured
+
+
+def _film(campaign: Campaign) -> tuple[RecordingVerdict | None, int]:
+    """The joined recording, each trial's stretch judged; how many violations are no trial's."""
+    if not campaign.site.settings.recording:
+        return None, 0
+    film = campaign.film()
+    for result in campaign.results:
+        if result.film is not None and result.film.violations:
+            _say(result.text())
+    for words in film.violations:
+        _say(f"VIOLATED: {words}")
+    return film, len(film.violations)
 
 
 def _measure_peer(measured: Measured, folder: Path, trials: int, seed: int) -> None:
@@ -146,12 +157,11 @@ def rows(measured: Measured) -> list[Row]:
         Row("switches by themselves before a fault", measured.early_switches, None, "", "count", None, "-", None),
         *_both(measured),
     ]
-    if film := measured.film:
-        limit_ms = (SiteSettings().period_ns + SLACK_NS) / 1e6
-        what = f"largest PTS step of the joined recording ({film.pieces} pieces)"
-        found.append(
-            Row(what, film.step_max_ms, None, "", "ms", None, f"<= {limit_ms:g}", film.step_max_ms <= limit_ms)
-        )
+    found += _recorded(measured.film, measured.asked_film)
+    for fault, costs in ours.costs().items():
+        most = max(costs, key=lambda cost: cost.missing)
+        what = f"exposures missing in {fault}, most of {len(costs)} ({most.reason})"
+        found.append(Row(what, most.missing, None, "", "count", None, f"of {most.exposures}", None))
     for phase in PHASES:
         found += _figures(f"{phase}", ours.phases.get(phase), asked.phases.get(phase), _ASKED, phase == "total")
     if quiet:
@@ -166,6 +176,17 @@ def rows(measured: Measured) -> list[Row]:
         name = f"address moved after {' or '.join(PEER_FAULTS)}"
         found += _figures(name, Figures.of(address), Figures.of(peer), _KEEPALIVED, False)
     return found
+
+
+def _recorded(ours: RecordingVerdict | None, asked: RecordingVerdict | None) -> list[Row]:
+    """Of all trials, each in its own stretch of the film."""
+    if ours is None:
+        return []
+    limit_ms = (SiteSettings().period_ns + SLACK_NS) / 1e6
+    what = f"largest PTS step of the joined recording ({ours.pieces} pieces)"
+    holds = max(ours.step_max_ms, asked.step_max_ms if asked else 0.0) <= limit_ms
+    peer, name = (asked.step_max_ms, _ASKED) if asked else (None, "")
+    return [Row(what, ours.step_max_ms, peer, name, "ms", None, f"<= {limit_ms:g}", holds)]
 
 
 def _figures(what: str, ours: Figures | None, peer: Figures | None, name: str, barred: bool) -> list[Row]:
@@ -201,6 +222,10 @@ def _by_fault(tally: Tally) -> None:
     print("whole switch by fault, ms: count, p50, p99, max")
     for name, one in tally.by_fault().items():
         print(f"  {name:<18} {one.count:>4}  {one.p50:>7.1f}  {one.p99:>7.1f}  {one.max:>7.1f}")
+    if steps := tally.film_steps():
+        print("largest PTS step of a trial by fault, ms: count, p50, p99, max")
+    for name, one in steps.items():
+        print(f"  {name:<26} {one.count:>4}  {one.p50:>7.2f}  {one.p99:>7.2f}  {one.max:>7.2f}")
 
 
 def _say(text: str) -> None:

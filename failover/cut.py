@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from failover.actions.netlink import NetlinkError, Rtnl
+from failover.actions.netlink import RTM_NEWADDR, RTM_NEWROUTE, NetlinkError, Rtnl
 from failover.actions.routes import Kept, put_back, snapshot
 from touchline.errors import HardwareError, LinkError, ResourceError, TouchlineError
 from touchline.timeline import monotonic_ns, sleep_until
@@ -49,14 +49,19 @@ class Plan:
 
     @staticmethod
     def load(text: str) -> Plan:
-        """Read it back. Raises ValueError when it is none."""
+        """Read it back. Raises ValueError when it is none; whoever can write the folder gets no other change made."""
         try:
             said = json.loads(text)
             links = tuple((int(index), str(name)) for index, name in said["links"])
             kept = tuple(Kept(int(kind), bytes.fromhex(body)) for kind, body in said["kept"])
-            return Plan(links, kept, int(said["until_ns"]), str(said["boot"]))
-        except (KeyError, TypeError) as error:
+            plan = Plan(links, kept, int(said["until_ns"]), str(said["boot"]))
+        except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"no plan of a cut: {error}") from error
+        if any(one.kind not in (RTM_NEWADDR, RTM_NEWROUTE) for one in kept):
+            raise ValueError("no plan of a cut: it would put back neither an address nor a route")
+        if any(not 0 < index < 1 << 31 for index, _ in links):
+            raise ValueError("no plan of a cut: an interface's number is out of range")
+        return plan
 
 
 @dataclass(frozen=True, slots=True)

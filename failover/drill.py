@@ -27,7 +27,7 @@ WATCH_MS: Final = 12_000.0  # after restoring, until the twin is heard again and
 AHEAD: Final = timedelta(minutes=15)  # a match that begins so soon is a match
 _POLL_NS: Final = 20_000_000
 
-Want = Literal["begin", "prepare", "cut", "restore", "watch", "end", "film", "finish"]
+Want = Literal["begin", "prepare", "cut", "restore", "watch", "end", "keep", "film", "finish"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,9 @@ class Hands(Protocol):
 
     def ptp_ns(self, at_ns: int) -> int:
         """PTP time of a moment of CLOCK_MONOTONIC; 0: unknown."""
+
+    def keep(self, report: Mapping[str, Any]) -> None:
+        """Keep what is known before the film, which may take its time or never end."""
 
     def film(self, cut_ptp_ns: int, restored_ptp_ns: int) -> Continuity:
         """Look at the match over the cut, once everything else is over; may take its time."""
@@ -139,7 +142,7 @@ class Drill:
         self._restored_ms: float | None = None
         self._trouble: list[str] = []
         self._watched = Watched()
-        self._film = Continuity(why="the drill ended before")
+        self._film = Continuity(why="not looked at")
 
     @property
     def next_ns(self) -> int | None:
@@ -234,7 +237,7 @@ class Drill:
 
     def _over(self) -> list[Want]:
         self.phase = Phase.OVER
-        return ["end", "finish"] if self._restored_ms is None else ["end", "film", "finish"]
+        return ["end", "finish"] if self._restored_ms is None else ["end", "keep", "film", "finish"]
 
     def _to(self, before: Phase, after: Phase) -> None:
         if self.phase is not before:
@@ -283,5 +286,8 @@ def _do(drill: Drill, hands: Hands, want: Want) -> list[Want]:
         return drill.watched(hands.watch(drill.cut_ns, drill.cut_ptp_ns))
     if want == "film":
         return drill.filmed(hands.film(drill.cut_ptp_ns, drill.restored_ptp_ns))
-    hands.tell("drill-begin" if want == "begin" else "drill-end")
+    if want == "keep":
+        hands.keep(drill.report())
+    else:
+        hands.tell("drill-begin" if want == "begin" else "drill-end")
     return []

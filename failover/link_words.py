@@ -114,7 +114,7 @@ def gate_message(gate: Gate) -> bytes:
 def event_message(event: NodeEvent) -> bytes:
     """An event, to the publisher; a ``detail`` that does not fit into a message is left out and said so."""
     whole = {"type": "event", "event": event.document()}
-    data = json.dumps(whole, separators=(",", ":")).encode()
+    data = _bytes(whole)
     if len(data) <= MAX_MESSAGE_BYTES:
         return data
     bare = NodeEvent(event.severity, event.code, event.text[:_MAX_TEXT], {"left_out_bytes": len(data)})
@@ -201,10 +201,15 @@ def read_recorder(data: bytes) -> RecorderWord:
 
 
 def _encode(message: Mapping[str, Any]) -> bytes:
-    data = json.dumps(message, separators=(",", ":")).encode()
+    data = _bytes(message)
     if len(data) > MAX_MESSAGE_BYTES:
         raise ValueError(f"link message of {len(data)} bytes; at most {MAX_MESSAGE_BYTES}")
     return data
+
+
+def _bytes(message: Mapping[str, Any]) -> bytes:
+    """At most six bytes a letter, so that 400 of any kind fit; what is no text (of a file's name) becomes "?"."""
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
 
 def _decode(data: bytes) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from failover.core.change import (
 )
 from failover.core.draft import Draft
 from failover.core.judge import able, holder_is_twin, must_yield
-from failover.core.state import DRILL_NS, Twin
+from failover.core.state import DRILL_NS, LONGEST_PROMISE_NS, Twin
 from failover.core.suspicion import unknown
 from failover.core.types import (
+    MAX_TOLD_EPOCH,
     NS_PER_MS,
     Beat,
     BeatHeard,
@@ -65,7 +66,7 @@ def _beat(draft: Draft, beat: Beat) -> None:
     me = draft.me
     draft.me = replace(
         me,
-        known=max(me.known, beat.epoch),
+        known=max(me.known, beat.epoch) if beat.epoch <= MAX_TOLD_EPOCH else me.known,
         joined=me.joined or beat.role is Role.ACTIVE,
         switched_ns=draft.now_ns if before is not None and before.role is not beat.role else me.switched_ns,
     )
@@ -80,17 +81,21 @@ def _beat(draft: Draft, beat: Beat) -> None:
     if beat.role is Role.ACTIVE and me.role is Role.ACTIVE:
         _both_active(draft, beat)
     else:
+        _adopt(draft, beat)
         draft.twin = replace(draft.twin, overlap=0) if draft.twin.overlap else draft.twin
 
 
 def _take_promise(draft: Draft, beat: Beat) -> None:
-    """A promise counts from when we sent the beat that it answers; an older beat's promise is as good as a newer's."""
+    """A promise counts from when we sent the beat that it answers; an older beat's promise is as good as a newer's.
+
+    No settings allow one beyond ``LONGEST_PROMISE_NS``, nor does a new session of the twin wait longer for it.
+    """
     hold = draft.hold
     if beat.promise_ns <= 0 or beat.seen <= hold.floor or not hold.holding:
         return
     for number, sent_ns in reversed(draft.talk.sent):
         if number == beat.seen:
-            until_ns = sent_ns + beat.promise_ns - draft.settings.lease_margin_ns
+            until_ns = sent_ns + min(beat.promise_ns, LONGEST_PROMISE_NS) - draft.settings.lease_margin_ns
             if until_ns > hold.promise_until_ns:
                 draft.hold = replace(hold, promise_until_ns=until_ns)
             return
@@ -140,6 +145,18 @@ def _both_active(draft: Draft, beat: Beat) -> None:
         draft.note("error", "two_active", f"both are active: epoch {me.epoch} here, {beat.epoch} there")
     if yields:
         become_standby(draft, f"the twin is active under epoch {beat.epoch}, this node under {me.epoch}")
+
+
+def _adopt(draft: Draft, beat: Beat) -> None:
+    """Active for records alone: under what a standby twin knows of, for the rack may have seen records under it.
+
+    Only what a standby tells, which is nobody's lease there; what a witness or an active twin tells may be the twin's.
+    """
+    me = draft.me
+    alone = me.role is Role.ACTIVE and not draft.hold.holding and me.handing is None
+    if alone and beat.role is Role.STANDBY and me.epoch < beat.epoch <= MAX_TOLD_EPOCH:
+        draft.me = replace(me, epoch=beat.epoch)
+        draft.note("info", "epoch", f"records go on under epoch {beat.epoch}, which {draft.settings.twin} knows of")
 
 
 def _restarted(draft: Draft) -> None:

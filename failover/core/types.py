@@ -11,6 +11,8 @@ from enum import Enum
 from typing import Final, Literal
 
 MAX_CAMERAS: Final = 16
+MAX_TOLD_EPOCH: Final = 2**61  # a node that tells of more is out of its mind; its word is ignored
+NO_TAG: Final = bytes(16)
 NS_PER_MS: Final = 1_000_000
 
 
@@ -72,7 +74,8 @@ class Beat:
     ``late``: the witness owes me answers. ``vouched`` (0: none) is the number of a beat of yours that was late: the
     witness has answered a question that I asked after I had heard it. ``given`` (0: none) is the wire's to fill in: I
     gave back the lease of this epoch and shall never hold it again. It is what a release says to the witness; the twin
-    shows it with its claims, should the release itself not get through.
+    shows it with its claims, should the release itself not get through. ``given_tag`` is what only I can have made of
+    it and only the witness can check, so that no twin can say it in my place.
     """
 
     number: int
@@ -86,6 +89,7 @@ class Beat:
     late: bool = False
     vouched: int = 0
     given: int = 0
+    given_tag: bytes = NO_TAG
 
 
 # --- what can happen ------------------------------------------------------------------------------------------------

@@ -135,7 +135,10 @@ def ask(run_dir: Path, what: str, timeout_s: float = 3.0) -> dict[str, Any]:
             ) from error
         except OSError as error:
             raise LinkError(f"no failover service answers at {path}: {error.strerror or error}", hint=hint) from error
-    document = json.loads(data) if data else {"ok": False, "text": "it hung up without an answer"}
+    try:
+        document = json.loads(data) if data else {"ok": False, "text": "it hung up without an answer"}
+    except ValueError as error:
+        raise LinkError(f"the answer at {path} is none: {error}", hint="is it another version's service?") from error
     if not isinstance(document, dict) or not document.get("ok"):
         raise InputError(f"the failover service refuses: {document.get('text', '')}", hint="touchline failover status")
     return document

@@ -26,7 +26,7 @@ from failover.service.settings import settings_of
 from failover.timeline import draw
 from touchline.config import NodeConfig
 from touchline.config.failover import FailoverSection
-from touchline.errors import InputError, TouchlineError
+from touchline.errors import InputError, ResourceError, TouchlineError
 from touchline.timeline import SystemClock, monotonic_ns, sleep_until, utc_s, utc_text
 from touchline.windows import parse_window
 
@@ -70,6 +70,22 @@ class NodeHands:
     def ptp_ns(self, at_ns: int) -> int:
         """PTP time of a moment, by the system clock; the same clock that stamps the reports."""
         return self._clock.at(at_ns).ptp_ns
+
+    def keep(self, report: Mapping[str, Any]) -> None:
+        """On the disk, with a line of history, before the film is looked at. Raises ResourceError."""
+        if not why_no_film(self._config):
+            self.save(report, "note")
+
+    def save(self, report: Mapping[str, Any], kind: str = "drill") -> Path:
+        """Write the report, in the place of the one before the film. Raises ResourceError."""
+        folder = history_folder(self._config)
+        try:
+            return keep(report, folder, kind)
+        except OSError as error:
+            raise ResourceError(
+                f"the report cannot be kept in {error.filename or folder}: {error.strerror}",
+                hint="it must be a folder of the service's user, on a disk with room",
+            ) from error
 
     def film(self, cut_ptp_ns: int, restored_ptp_ns: int) -> Continuity:
         """What is on disk here, once the twin's copy has come this far."""
@@ -155,19 +171,25 @@ def run_drill(
     hands = NodeHands(config, LinkCut(section.drill_interfaces, config.node.run_dir), note)
     report = run(Drill(request), hands)
     try:
-        return report, keep(report, history_folder(config))
-    except OSError as error:
-        trouble = f"the report cannot be kept in {error.filename or history_folder(config)}: {error.strerror}"
-        return {**report, "ok": False, "trouble": [*report["trouble"], trouble]}, None
+        return report, hands.save(report)
+    except ResourceError as error:
+        trouble = [one for one in report["trouble"] if one != error.message]  # also where it was met before the film
+        return {**report, "ok": False, "trouble": [*trouble, error.message]}, None
 
 
-def keep(report: Mapping[str, Any], folder: Path) -> Path:
-    """Put a report, its picture and a line of history into the service's folder, as its owner. Raises OSError."""
+def keep(report: Mapping[str, Any], folder: Path, kind: str = "drill") -> Path:
+    """Put a report, its picture and a line of history into the service's folder, as its owner. Raises OSError.
+
+    ``kind``: "note" before the film is looked at: a drill is one "drill" in the history.
+    """
     with as_owner_of(folder):
         path = DrillStore(folder / REPORTS).save(report, draw(report))
         line = {"ok": report["ok"], "summary": report["summary"], "figures": report["figures"], "report": path.name}
+        if kind == "note":
+            text = f"{report['summary']}; the film is not looked at yet ({path.name})"
+            line = {"severity": "info", "code": "drill", "text": text}
         try:
-            append(folder, encode("drill", line, str(report["at"])))
+            append(folder, encode(kind, line, str(report["at"])))
         except OSError as error:
             _LOG.warning("the history does not take the drill: %s", error)
     return path

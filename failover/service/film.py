@@ -1,7 +1,7 @@
 """Whether the match on disk went on over a drill (FOV-3, FOV-4): asked of ``touchline recording continuity``.
 
 Recordings are the agent's, and this room does not import that one: it runs the command, on this node's own files and
-its copy of the twin's, a process a camera, as nice as can be.
+its copy of the twin's, a process a camera, as nice as can be, all of them within ``BUDGET_S``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any, Final
 
 from failover.drill_report import Continuity
 from touchline.config import NodeConfig
+from touchline.timeline import monotonic_ns
 
 AROUND_NS: Final = 1_000_000_000  # before the cut and behind its end
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 60.0  # of one camera
+BUDGET_S: Final = 120.0  # of all: the drill's unit has 600 s, and the report lies on the disk by then
 MATCH_NODES: Final = 2  # the drilled node's own recorder goes through its cut: alone it would prove nothing
 _READ: Final = (0, 8)  # exit codes with a document: it goes on, it does not
 
@@ -32,16 +34,16 @@ class Cut:
     to_ns: int
 
 
-Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+Run = Callable[[Sequence[str], float], "subprocess.CompletedProcess[str]"]
 
 
-def run_nicely(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def run_nicely(words: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
     """Run a command of ours at the lowest priority. Raises OSError or subprocess.TimeoutExpired."""
     nice = shutil.which("nice")
     before = [nice, "-n", "19"] if nice else []
     argv = [*before, sys.executable, "-m", "touchline.cli", *words]
     return subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False
     )
 
 
@@ -53,14 +55,16 @@ def why_no_film(config: NodeConfig) -> str:
     return "" if record.mirror_peer else "the twin's recording is not copied to this node ([record] mirror_peer)"
 
 
-def film(config: NodeConfig, cut: Cut, run: Run = run_nicely) -> Continuity:
+def film(config: NodeConfig, cut: Cut, run: Run = run_nicely, now: Callable[[], int] = monotonic_ns) -> Continuity:
     """The worst of all cameras; where it cannot be measured, why. Never raises for what can be said."""
     record, why = config.record, why_no_film(config)
     if record is None or why:
         return Continuity(why=why)
     found: list[Mapping[str, Any]] = []
+    until_ns = now() + round(BUDGET_S * 1e9)
     for camera in config.camera:
-        told = _ask(run, [record.folder / place / f"cam{camera.number}" for place in ("", "mirror")], cut)
+        folders = [record.folder / place / f"cam{camera.number}" for place in ("", "mirror")]
+        told = _ask(run, folders, cut, (until_ns - now()) / 1e9)
         if isinstance(told, str):
             return Continuity(why=f"camera {camera.number}: {told}", wanted=True)
         if len(told["nodes"]) < MATCH_NODES:
@@ -79,17 +83,20 @@ def film(config: NodeConfig, cut: Cut, run: Run = run_nicely) -> Continuity:
     )
 
 
-def _ask(run: Run, folders: Sequence[Path], cut: Cut) -> Mapping[str, Any] | str:
+def _ask(run: Run, folders: Sequence[Path], cut: Cut, left_s: float) -> Mapping[str, Any] | str:
     """What the command says of one camera, or why it says nothing that counts."""
     sources = [str(folder) for folder in folders if folder.is_dir()]
     if not sources:
         return f"there is no recording in {folders[0]}"
     begin, end = cut.from_ns - AROUND_NS, cut.to_ns + AROUND_NS
     words = ["recording", "continuity", *sources, "--from-ptp-ns", str(begin), "--to-ptp-ns", str(end), "--json"]
+    if left_s <= 0:
+        return f"its turn did not come within {BUDGET_S:g} s for all cameras"
+    timeout_s = min(TIMEOUT_S, left_s)
     try:
-        done = run(words)
+        done = run(words, timeout_s)
     except subprocess.TimeoutExpired:
-        return f"the recordings were not read within {TIMEOUT_S:g} s"
+        return f"the recordings were not read within {timeout_s:.0f} s"
     except OSError as error:
         return f"touchline recording continuity does not start: {error.strerror}"
     return _judged(done, cut)

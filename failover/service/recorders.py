@@ -1,13 +1,15 @@
 """What the node's recorders are known to do: for the takeover's report, for the status, and for trouble. Pure.
 
 Records matter more than their pictures, so nothing here decides who is active: a node whose recorder has ended takes
-over all the same, and says so. Both nodes record all along, and a join takes each picture from whoever has it.
+over all the same, and says so. Both nodes record all along, and a join takes each picture from whoever has it. So it is
+with a disk that is kept closed (PRT-2) too: the pictures still go to the twin's disk, and a switch would bring nothing.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from failover.actions.sequence import Outcome
@@ -16,7 +18,9 @@ from failover.link_words import RecorderWord
 
 SILENT_NS: Final = 3_000 * NS_PER_MS  # a recorder speaks ten times a second; ending an encoder may take two seconds
 STILL_NS: Final = 5_000 * NS_PER_MS  # a recorder that records without a picture for so long
+UNSETTLED_NS: Final = 10_000 * NS_PER_MS  # starting, standing or of another role so long: an encoder is primed in 5 s
 START_NS: Final = 20_000 * NS_PER_MS  # after the agent's: encoders are tried out before a recorder's first word
+_IN_TROUBLE: Final = {"waiting": "no encoder runs", "disk": "nothing is written"}
 
 
 class Recorders:
@@ -28,23 +32,35 @@ class Recorders:
         self._there: frozenset[int] = frozenset()
         self._agent_ns: int | None = None  # since when the agent is there
         self._were_there: frozenset[int] = frozenset()  # of the present agent
+        self._settled_ns: dict[int, int] = {}  # when each was last more than on its way, or first heard
+        self._kinds: dict[int, str] = {}  # the present trouble of each, without its details
+        self.counts: Counter[int] = Counter()  # how often each began to be in trouble
         self.trouble = ""  # why the recording is not what it should be, in words
 
-    def look(self, words: Iterable[RecorderWord], there: Iterable[int], agent: bool, now_ns: int) -> Note | None:
-        """All of it at once, for a loop; an event when there is trouble, and when there is none any more."""
+    def look(
+        self, words: Iterable[RecorderWord], there: Iterable[int], agent: bool, role: Role, now_ns: int
+    ) -> Note | None:
+        """All of it at once, for a loop; an event when there is another trouble, and when there is none any more.
+
+        ``agent``: whether it is there. ``role``: this node's. Another detail of the same trouble is no event.
+        """
         self.hear(words, there, now_ns)
         self.agent(agent, now_ns)
-        before, self.trouble = self.trouble, "; ".join(self.troubles(now_ns))
-        if self.trouble == before:
+        found = self._troubles(role, now_ns)
+        before, self._kinds = self._kinds, {camera: kind for camera, (kind, _) in found.items()}
+        self.counts.update(self._kinds.keys() - before.keys())
+        self.trouble = "; ".join(_words(found))
+        if self._kinds == before:
             return None
-        return (
-            Note("warning", "recorder", self.trouble) if self.trouble else Note("info", "recorder", "recording again")
-        )
+        if self.trouble:
+            return Note("warning", "recorder", self.trouble)
+        return Note("info", "recorder", "recording again" if agent else "the agent is away, and its recorders with it")
 
     def hear(self, words: Iterable[RecorderWord], there: Iterable[int], now_ns: int) -> None:
         """What came, and whose recorders are connected now."""
         for word in words:
             self._words[word.camera] = word, now_ns
+            self._settled_ns.setdefault(word.camera, now_ns)
         self._there = frozenset(there)
         self._were_there |= self._there
 
@@ -53,6 +69,7 @@ class Recorders:
         if there != (self._agent_ns is not None):
             self._agent_ns = now_ns if there else None
             self._were_there = self._there
+            self._settled_ns.clear()
 
     def outcome(self, change: Changed, begun_ns: int, now_ns: int) -> Outcome:
         """How far all of them are with a change of role that began at ``begun_ns``."""
@@ -63,16 +80,9 @@ class Recorders:
         at_ns = max((one.at_ns for one in found), default=begun_ns)
         return Outcome(at_ns, next((one.code for one in found if one.code), 0), text)
 
-    def troubles(self, now_ns: int) -> tuple[str, ...]:
+    def troubles(self, role: Role, now_ns: int) -> tuple[str, ...]:
         """Why the recording is not what it should be, in words; nothing while the agent is away or starting."""
-        if self._agent_ns is None:
-            return ()
-        found = []
-        for camera in self._cameras:
-            why = self._trouble(camera, now_ns)
-            if why:
-                found.append(f"recorder of camera {camera}: {why}")
-        return tuple(found)
+        return _words(self._troubles(role, now_ns))
 
     def document(self, now_ns: int) -> list[dict[str, Any]]:
         """For the status, a table a camera; times in ms, None where there is nothing to say."""
@@ -97,24 +107,38 @@ class Recorders:
             return Outcome(max(begun_ns, word.told_ns), 0, word.state)
         return _written(word, begun_ns, now_ns)
 
-    def _trouble(self, camera: int, now_ns: int) -> str:
+    def _troubles(self, role: Role, now_ns: int) -> dict[int, tuple[str, str]]:
+        """The kind of each camera's trouble, and its details."""
+        if self._agent_ns is None:
+            return {}
+        found = {camera: self._trouble(camera, role, now_ns) for camera in self._cameras}
+        return {camera: (kind, detail) for camera, (kind, detail) in found.items() if kind}
+
+    def _trouble(self, camera: int, role: Role, now_ns: int) -> tuple[str, str]:
         word = self._word(camera)
         if word is None:
             assert self._agent_ns is not None
             started = camera in self._were_there or now_ns - self._agent_ns > START_NS
-            return "not running" if started else ""
-        if self._silent_ns(camera, now_ns) > SILENT_NS:
+            return "not running" if started else "", ""
+        kind = self._plain_trouble(word, now_ns)
+        why = "" if kind else _unsettled(word, role)
+        if not why:
+            self._settled_ns[camera] = now_ns
+            return kind, word.trouble
+        late = now_ns - self._settled_ns.get(camera, now_ns) > UNSETTLED_NS
+        return why if late else self._kinds.get(camera, ""), word.trouble  # who begins anew is not well yet
+
+    def _plain_trouble(self, word: RecorderWord, now_ns: int) -> str:
+        if self._silent_ns(word.camera, now_ns) > SILENT_NS:
             return "hangs"
-        if word.state in ("waiting", "disk"):
-            words = {"waiting": "no encoder runs", "disk": "nothing is written"}[word.state]
-            return f"{words}: {word.trouble}" if word.trouble else words
-        still = word.state == "recording" and now_ns - word.last_ns > STILL_NS
-        return "no picture comes" if still else ""
+        if word.state == "recording" and now_ns - word.last_ns > STILL_NS:
+            return "no picture comes"
+        return _IN_TROUBLE.get(word.state, "")
 
     def _document(self, camera: int, now_ns: int) -> dict[str, Any]:
         word = self._word(camera)
         if word is None:
-            return {"camera": camera, "state": "not running"}
+            return {"camera": camera, "state": "not running", "troubles": self.counts[camera]}
         return {
             "camera": camera,
             "state": word.state,
@@ -125,7 +149,24 @@ class Recorders:
             "twin_ptp_ns": word.twin_ptp_ns or None,
             "heard_ms_ago": _ms(self._silent_ns(camera, now_ns)),
             "trouble": word.trouble,
+            "troubles": self.counts[camera],
         }
+
+
+def _unsettled(word: RecorderWord, role: Role) -> str:
+    """What is well for a while and not for long; a standby may stand still as long as it likes."""
+    if word.role is not role:
+        return f"has not heard that this node is {role.value}"
+    if word.state == "starting":
+        return "does not get beyond its start"
+    return "stands still on the active node" if word.state == "standing" and role is Role.ACTIVE else ""
+
+
+def _words(found: Mapping[int, tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(
+        f"recorder of camera {camera}: {kind}" + (f": {detail}" if detail else "")
+        for camera, (kind, detail) in found.items()
+    )
 
 
 def _written(word: RecorderWord, begun_ns: int, now_ns: int) -> Outcome:

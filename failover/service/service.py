@@ -50,6 +50,7 @@ PUBLISHER_SILENT_NS: Final = 250_000_000  # it speaks every 20 ms
 DROP_NS: Final = 20_000_000  # a release waits so long for the address to go; usually it takes 0.2 ms
 TELL_EVERY_NS: Final = 500_000_000
 RECENT_EVENTS: Final = 32
+MAX_NOTE: Final = 600  # letters of an event: all that are kept fit into a status
 _LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _LOG: Final = logging.getLogger("failover")
 
@@ -289,7 +290,8 @@ class FailoverService:
     def _look_at_recorders(self, now_ns: int) -> None:
         port = self._ports.recorders
         if port is not None:
-            note = self.recorders.look(port.receive(), port.cameras, self._word_ns is not None, now_ns)
+            role = self._state.me.role
+            note = self.recorders.look(port.receive(), port.cameras, self._word_ns is not None, role, now_ns)
             if note is not None:
                 self._note(note)
 
@@ -334,7 +336,7 @@ class FailoverService:
 
     def _note(self, note: Note) -> None:
         _LOG.log(_LEVELS[note.severity], "%s", note.text)
-        document = {"severity": note.severity, "code": note.code, "text": note.text}
+        document = {"severity": note.severity, "code": note.code, "text": note.text[:MAX_NOTE]}
         self._events = [*self._events[-RECENT_EVENTS:], document]
         self._ports.history.add("note", document)
         self._ports.publisher.say(NodeEvent(note.severity, note.code, note.text))

@@ -88,6 +88,7 @@ def _witness(witness: Mapping[str, Any], wire: Mapping[str, Any]) -> str:
 
 def _recorder(one: Mapping[str, Any]) -> str:
     said = f"camera {one['camera']} {one['state']}"
+    said += f", in trouble {one['troubles']} times" if one["troubles"] else ""
     return said if one.get("last_ms_ago") is None else f"{said} (last picture {_ago(one['last_ms_ago'])})"
 
 

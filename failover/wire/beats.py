@@ -9,8 +9,9 @@ value or a :class:`WireError` with a kind to count. Nothing here is authenticate
 | hello | session 16, heard 16 (the receiver's session, zero: unknown), name 16, length 2, certificate (DER) |
 | lost | none; the head's channel is the one that the sender does not know |
 | confirm | the sender's nonce 8, the receiver's 8 (zero: unknown), 1: this is the sender's present channel |
-| beat | role 1, flags 1, cameras 2, epoch, number, seen, promise, vouched, given 8, cursors 1, each: camera 2, time 8 |
-| ask | what 1, pair 16, node 16, epoch 8, given 8, lease 8, request 8 |
+| beat | role 1, flags 1, cameras 2, epoch, number, seen, promise, vouched, given 8, tag 16, cursors 1, they |
+| a cursor | camera 2, time 8 |
+| ask | what 1, pair 16, node 16, epoch 8, given 8, tag 16, lease 8, request 8 |
 | switch | see :mod:`failover.wire.told` |
 | answer | verdict 1, reason 1, holder 16, epoch 8, duration 8 (lease or wait), request 8 |
 """
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final, Literal
 
-from failover.core.types import MAX_CAMERAS, Beat, CameraCursor, Health, Role
+from failover.core.types import MAX_CAMERAS, NO_TAG, Beat, CameraCursor, Health, Role
 from failover.wire.told import SwitchTold, decode_told, encode_told
 from touchline.errors import InputError
 
@@ -40,9 +41,9 @@ MAGIC: Final = b"TLF"
 HEAD: Final = struct.Struct("<3sBBBHQQ")  # magic, version, kind, path, body bytes, channel, number
 _HELLO: Final = struct.Struct("<16s16s16sH")
 _CONFIRM: Final = struct.Struct("<8s8sB")
-_BEAT: Final = struct.Struct("<BBHQQQQQQB")
+_BEAT: Final = struct.Struct("<BBHQQQQQQ16sB")
 _CURSOR: Final = struct.Struct("<Hq")
-_ASK: Final = struct.Struct("<B16s16sQQQQ")
+_ASK: Final = struct.Struct("<B16s16sQQ16sQQ")
 _ANSWER: Final = struct.Struct("<BB16sQQQ")
 
 _NAME: Final = re.compile(rb"[a-z0-9-]{1,16}")
@@ -123,7 +124,7 @@ What = Literal["claim", "look", "release"]
 class Ask:
     """A node to the witness. ``epoch``: the highest it knows for the pair; ``lease_ns``: for how long it would like.
 
-    ``given`` (0: none): what the twin's beats say, see :class:`Beat`.
+    ``given`` (0: none) and its tag: what the twin's beats say, see :class:`Beat`.
     """
 
     what: What
@@ -133,6 +134,7 @@ class Ask:
     lease_ns: int
     request: int
     given: int = 0
+    given_tag: bytes = NO_TAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +234,8 @@ def encode(message: Message) -> tuple[Kind, bytes]:
         return Kind.SWITCH, encode_told(message)
     if isinstance(message, Ask):
         what, pair, node = _WHATS.index(message.what), message.pair.encode("ascii"), message.node.encode("ascii")
-        numbers = (message.epoch, message.given, message.lease_ns, message.request)
-        return Kind.ASK, _ASK.pack(what, pair, node, *numbers)
+        told = (message.epoch, message.given, message.given_tag)
+        return Kind.ASK, _ASK.pack(what, pair, node, *told, message.lease_ns, message.request)
     if isinstance(message, Grant | Denial):
         return Kind.ANSWER, _encode_answer(message)
     return Kind.CONFIRM, _CONFIRM.pack(message.mine, message.yours, message.settled)
@@ -282,6 +284,7 @@ def _encode_beat(beat: Beat) -> bytes:
         beat.promise_ns,
         beat.vouched,
         beat.given,
+        beat.given_tag,
         len(beat.cursors),
     )
     return head + b"".join(_CURSOR.pack(cursor.camera, cursor.ptp_ns) for cursor in beat.cursors)
@@ -289,7 +292,7 @@ def _encode_beat(beat: Beat) -> bytes:
 
 def _decode_beat(body: bytes) -> Beat:
     _need(len(body) >= _BEAT.size, Fault.LENGTH, "a beat too short")
-    role, flags, cameras, epoch, number, seen, promise_ns, vouched, given, count = _BEAT.unpack_from(body)
+    role, flags, cameras, epoch, number, seen, promise_ns, vouched, given, tag, count = _BEAT.unpack_from(body)
     _need(len(body) == _BEAT.size + count * _CURSOR.size, Fault.LENGTH, "cursors of another number")
     _need(role < len(_ROLES) and not flags & ~_FLAGS and count <= MAX_CAMERAS, Fault.FIELD, "a beat's role or flags")
     _need(max(epoch, given) <= MAX_EPOCH, Fault.FIELD, "a beat's epochs")
@@ -297,14 +300,14 @@ def _decode_beat(body: bytes) -> Beat:
     _need(len({cursor.camera for cursor in cursors}) == count, Fault.FIELD, "two cursors of one camera")
     handover, clock_ok, hot, rack_ok, publishing, late, broker_ok = (bool(flags >> place & 1) for place in range(7))
     health = Health(cameras, clock_ok, hot, rack_ok, publishing, broker_ok)
-    return Beat(number, _ROLES[role], epoch, health, cursors, seen, promise_ns, handover, late, vouched, given)
+    return Beat(number, _ROLES[role], epoch, health, cursors, seen, promise_ns, handover, late, vouched, given, tag)
 
 
 def _decode_ask(body: bytes) -> Ask:
     _need(len(body) == _ASK.size, Fault.LENGTH, "an ask of another length")
-    what, pair, node, epoch, given, lease_ns, request = _ASK.unpack(body)
+    what, pair, node, epoch, given, tag, lease_ns, request = _ASK.unpack(body)
     _need(what < len(_WHATS) and max(epoch, given) <= MAX_EPOCH, Fault.FIELD, "what is asked, or an epoch")
-    return Ask(_WHATS[what], _name(pair), _name(node), epoch, lease_ns, request, given)
+    return Ask(_WHATS[what], _name(pair), _name(node), epoch, lease_ns, request, given, tag)
 
 
 def _decode_answer(body: bytes) -> Grant | Denial:

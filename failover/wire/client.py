@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from failover.core.types import Beat, BeatHeard, Denied, Granted, TwinRestarted
+from failover.core.types import NO_TAG, Beat, BeatHeard, Denied, Granted, TwinRestarted
 from failover.wire.beats import Ask, Denial, Grant, Message, Reason, What
 from failover.wire.endpoint import Endpoint, Taken
 from failover.wire.identity import Credentials, load_credentials
@@ -94,7 +94,7 @@ class NodeWire:
         self._asked: OrderedDict[int, _Asked] = OrderedDict()
         self._answers = _WitnessStatistics()
         self._stray = 0
-        self._gave = self._given = 0  # the highest epoch that was given back: by us; by the twin, as it says
+        self._gave = self._given = (0, NO_TAG)  # the epoch given back last, and the word of it: ours; the twin's
         self._ways: dict[int, _Way] = {}
         try:
             self._paths = [self._path(number, ours, theirs) for number, (ours, theirs) in enumerate(section.paths)]
@@ -143,7 +143,8 @@ class NodeWire:
     def send_beat(self, beat: Beat, now_ns: int) -> None:
         """Send a beat on every path; a twin that does not know us gets a hello besides."""
         self._greet(self.twin, now_ns)
-        self._to_twin(replace(beat, given=self._gave))
+        epoch, tag = self._gave
+        self._to_twin(replace(beat, given=epoch, given_tag=tag))
 
     def tell(self, told: SwitchTold) -> None:
         """Tell the twin of our last switch, on every path; nothing is repeated."""
@@ -157,7 +158,7 @@ class NodeWire:
         """
         if what == "release":
             self._asked.clear()
-            self._gave = max(self._gave, epoch)
+            self._give(epoch)
         self._greet(self.witness, now_ns)
         if not self.witness.connected:
             return None
@@ -166,8 +167,8 @@ class NodeWire:
         while len(self._asked) > MAX_OUTSTANDING:
             self._asked.popitem(last=False)
         lease_ns = round(self._section.lease_ms * 1e6)
-        given = self._given if what == "claim" else 0
-        question = Ask(what, self._section.pair, self._node, epoch, lease_ns, self._request, given)
+        given, tag = self._given if what == "claim" else (0, NO_TAG)
+        question = Ask(what, self._section.pair, self._node, epoch, lease_ns, self._request, given, tag)
         for datagram in self.witness.seal(question):
             self._to_witness.send(datagram)
         self._answers.asked += 1
@@ -207,6 +208,11 @@ class NodeWire:
         for way in self._ways.values():
             way.socket.close()
 
+    def _give(self, epoch: int) -> None:
+        tag = self.witness.give(self._section.pair, epoch) if epoch > self._gave[0] else None
+        if tag is not None:  # without a channel there is no lease to give back either
+            self._gave = epoch, tag
+
     def _to_twin(self, message: Message) -> None:
         for way, datagram in zip(self._paths, self.twin.seal(message), strict=False):
             way.send(datagram)
@@ -219,7 +225,8 @@ class NodeWire:
     def _events_of(self, taken: Taken, now_ns: int) -> list[WireEvent]:
         message = taken.message
         if taken.peer is self.twin and isinstance(message, Beat):
-            self._given = max(self._given, message.given)
+            if message.given:
+                self._given = message.given, message.given_tag
             return [BeatHeard(message)]
         if taken.peer is self.twin and isinstance(message, SwitchTold):
             return [message]

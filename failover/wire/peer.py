@@ -163,6 +163,15 @@ class Peer:
         number = channel.next_number()
         return [channel.seal(kind, path, number, body) for path in range(len(self.paths))]
 
+    def give(self, pair: str, epoch: int) -> bytes | None:
+        """Our word to the peer that we gave back the lease of this epoch; None while there is no channel."""
+        return self._present.give(pair, epoch) if self._present else None
+
+    def gave(self, session: bytes, pair: str, given: int, tag: bytes) -> bool:
+        """Whether the peer, in this session of its, gave that word; whoever brought it."""
+        present = self._present
+        return present is not None and present.session == session and present.gave(pair, given, tag)
+
     def _hello(self, path: int, heard: bytes) -> bytes:
         return pack_hello(Hello(self._ours.session, heard, self._ours.name, self._credentials.der), path)
 

@@ -8,6 +8,7 @@ be sent back to its sender. A tag is the first 16 bytes of HMAC-SHA256 over head
 from __future__ import annotations
 
 import hmac
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ from failover.wire.beats import NONCE_BYTES, TAG_BYTES, VERSION, Frame, Kind, pa
 
 _PROTOCOL: Final = b"touchline failover"
 _KEY_BYTES: Final = 32
+_GIVEN: Final = struct.Struct("<6s16sQ")  # begins as no datagram does, so that neither can pass for the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +82,15 @@ class Channel:
         """Whether the peer made this datagram in this session."""
         made = hmac.digest(self.keys.receiving, frame.signed, "sha256")[:TAG_BYTES]
         return hmac.compare_digest(made, frame.tag)
+
+    def give(self, pair: str, epoch: int) -> bytes:
+        """Our word to the peer, by whomever it comes there, that we gave back the lease of this epoch."""
+        return _given_tag(self.keys.sending, pair, epoch)
+
+    def gave(self, pair: str, epoch: int, tag: bytes) -> bool:
+        """Whether the peer gave that word in this session."""
+        return hmac.compare_digest(_given_tag(self.keys.receiving, pair, epoch), tag)
+
+
+def _given_tag(key: bytes, pair: str, epoch: int) -> bytes:
+    return hmac.digest(key, _GIVEN.pack(b"given ", pair.encode("ascii"), epoch), "sha256")[:TAG_BYTES]

@@ -72,7 +72,7 @@ def told_of(document: Mapping[str, Any]) -> SwitchTold:
     """What is told of a takeover's document."""
     return SwitchTold(
         document["epoch"],
-        document["ptp_ns"],
+        max(0, document["ptp_ns"]),  # a clock that began in 1970 is known to nobody
         document["bound_ns"],
         document["trigger"],
         document["start"],

@@ -3,9 +3,9 @@
 1. A lease is a node's in one session, for a time counted from our answer; the node counts from its question, so its own
    end comes first.
 2. Another holder, or the same node in another session, gets it only when the lease has run out or was given back, and
-   with a new epoch, higher than every one that we gave or that a node has told us of. It may be given back by the
-   twin's word too, who shows the epoch that its holder has given up: an epoch is one holder's, and it never takes it up
-   again, so the word is true however late it comes.
+   with a new epoch, higher than every one that we gave or that a node has told us of. It may be given back through the
+   twin too, who shows its holder's own word (a tag of the channel between holder and us, over pair and epoch): an epoch
+   is one holder's, and it never takes it up again, so the word is true however late it comes.
 3. A claim that cannot be granted is denied at once and waits: it is granted at the moment the lease runs out, unless it
    is older than 60 ms then (or half the lease it asked for), or its node has asked for something else since.
 4. A new process grants nothing before the longest lease that its predecessor may have given is over.
@@ -13,11 +13,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
-from failover.core.types import NS_PER_MS
+from failover.core.types import MAX_TOLD_EPOCH, NS_PER_MS
 from failover.wire.beats import Ask, Denial, Grant, Reason
 from touchline.units import ms
 
@@ -26,7 +26,6 @@ WAIT_NS: Final = 60 * NS_PER_MS  # a claim so old is no longer granted by itself
 MIN_LEASE_NS: Final = 10 * NS_PER_MS
 NOT_LISTED_WAIT_NS: Final = 1_000 * NS_PER_MS
 RETRY_NS: Final = 20 * NS_PER_MS  # until an epoch is asked for again after the disk had none ready
-MAX_TOLD_EPOCH: Final = 2**62  # a node that tells of more is out of its mind; its word is ignored
 
 
 class Epochs(Protocol):
@@ -43,6 +42,9 @@ class Holder:
 
     node: str
     session: bytes
+
+
+Gave = Callable[[Holder, Ask], bool]  # whether the word that a claim shows is this holder's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class LeaseTable:
         epochs: where new epochs come from.
         quarantine_until_ns: nothing is granted before.
         lease_limit_ns: the longest lease that is granted.
+        gave: whether the word of giving back that a claim shows was made by the lease's holder.
         pairs: the nodes of each pair; empty: any node may claim for any pair.
     """
 
@@ -94,9 +97,12 @@ class LeaseTable:
         epochs: Epochs,
         quarantine_until_ns: int,
         lease_limit_ns: int,
+        gave: Gave,
         pairs: Mapping[str, list[str]] | None = None,
     ) -> None:
         self._epochs, self._limit_ns, self._listed = epochs, lease_limit_ns, dict(pairs or {})
+        self._gave = gave
+        self.unproven = 0  # words of giving back that were not their holder's
         self._quarantine_ns = quarantine_until_ns
         self._pairs: dict[str, _Pair] = {}
         self._changes: list[Change] = []
@@ -116,9 +122,7 @@ class LeaseTable:
             pair.told = max(pair.told, ask.epoch)
         holder = pair.holder
         if ask.what == "claim":
-            if holder is not None and holder.node != ask.node and 0 < ask.given == pair.epoch:
-                self._changes.append(Change(ask.pair, pair.epoch, "", holder.node, "given back to the twin"))
-                pair.holder, pair.over = None, True
+            self._take_word(ask, pair)
             return self._claim(ask, who, pair, now_ns)
         if ask.what == "release" and holder == who and ask.epoch == pair.epoch:  # an overtaken one frees nothing
             self._changes.append(Change(ask.pair, pair.epoch, "", ask.node, "given back"))
@@ -180,6 +184,17 @@ class LeaseTable:
         return max(0, self._quarantine_ns - now_ns)
 
     # --- what the rules say -------------------------------------------------------------------------------------
+
+    def _take_word(self, ask: Ask, pair: _Pair) -> None:
+        """The holder's word that it gave this lease back, shown by its twin; anything else frees nothing."""
+        holder = pair.holder
+        if holder is None or holder.node == ask.node or not 0 < ask.given == pair.epoch:
+            return
+        if not self._gave(holder, ask):
+            self.unproven += 1
+            return
+        self._changes.append(Change(ask.pair, pair.epoch, "", holder.node, "given back to the twin"))
+        pair.holder, pair.over = None, True
 
     def _claim(self, ask: Ask, who: Holder, pair: _Pair, now_ns: int) -> Grant | Denial:
         lease_ns = min(max(ask.lease_ns, MIN_LEASE_NS), self._limit_ns)

@@ -22,7 +22,7 @@ from failover.wire.endpoint import Endpoint, Taken
 from failover.wire.identity import load_credentials
 from failover.wire.peer import Peer
 from failover.wire.sockets import Address, drain, look_up, open_socket, send
-from failover.witness.core import Change, LeaseTable
+from failover.witness.core import Change, Holder, LeaseTable
 from failover.witness.store import EpochStore
 from touchline.config.rack import RackConfig
 from touchline.config.witness import split_bind
@@ -62,13 +62,14 @@ class Witness:
         self._speaker = Speaker(say)
         now_ns = monotonic_ns()
         self._table = LeaseTable(
-            self._store, now_ns + self._store.quarantine_lease_ns, lease_limit_ns, dict(section.pairs)
+            self._store, now_ns + self._store.quarantine_lease_ns, lease_limit_ns, self._gave, dict(section.pairs)
         )
         self._endpoint = Endpoint(self._credentials, self._expects)
         self._addresses: dict[str, Address] = {}
         self._asks = self._grants = self._foreign = self._unsent = 0
         self._turn_us = Window(1024)
         self._trouble = ""
+        self._unproven = 0
         self._status_trouble = False
         self._status_ns = self._fed_ns = now_ns - STATUS_NS
         self._watchdog_s = watchdog_interval_s()
@@ -135,7 +136,12 @@ class Witness:
             "grants": self._grants,
             "unsent": self._unsent,
             "turn_us": None if turn is None else turn.as_dict(),
-            "counters": {**self._endpoint.counters, "for_another": self._foreign, "unsaid": self._speaker.dropped},
+            "counters": {
+                **self._endpoint.counters,
+                "for_another": self._foreign,
+                "unproven": self._table.unproven,
+                "unsaid": self._speaker.dropped,
+            },
         }
 
     # --- datagrams ------------------------------------------------------------------------------------------------
@@ -160,6 +166,11 @@ class Witness:
             return
         self._asks += 1
         self._reply(peer, self._table.ask(ask, peer.session, now_ns))
+
+    def _gave(self, holder: Holder, ask: Ask) -> bool:
+        """Only the holder and we have the key of this word: its twin carries it and cannot make one."""
+        peer = self._endpoint.peers.get(holder.node)
+        return peer is not None and peer.gave(holder.session, ask.pair, ask.given, ask.given_tag)
 
     def _grant_what_waits(self, now_ns: int) -> None:
         for holder, grant in self._table.tick(now_ns):
@@ -200,6 +211,9 @@ class Witness:
         if changed or now_ns - self._status_ns >= STATUS_NS:
             self._status_ns = now_ns
             self._write_status(now_ns)
+            if self._table.unproven != self._unproven:
+                self._unproven = self._table.unproven
+                self._tell("warning", "unproven", f"{self._unproven} times a twin showed a word that no holder gave")
         if self._store.trouble != self._trouble:
             self._trouble = self._store.trouble
             self._tell("error" if self._trouble else "info", "state_file", self._trouble or "written again")

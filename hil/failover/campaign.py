@@ -7,17 +7,18 @@ import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from hil.failover.configs import other
 from hil.failover.evidence import collect, ptp_offset_ns, read_frames, save
-from hil.failover.faults import BIG_STEP_NS, FAULTS, Fault, Trial, give_up, hold
-from hil.failover.judge import NS_PER_MS, Evidence, Interval, Verdict, grid_places, judge
+from hil.failover.faults import FAULTS, Fault, give_up, hold
+from hil.failover.judge import NS_PER_MS, Cost, Evidence, Interval, Verdict, exposures_of, grid_places, judge
 from hil.failover.programs import wait_for
-from hil.failover.recording import RecordingVerdict, recording_of
+from hil.failover.recording import RecordingVerdict, Steps, Stretch, recording_of
 from hil.failover.site import Site
+from hil.failover.trial import Trial
 from touchline.errors import TouchlineError
 from touchline.stats import percentile
 from touchline.timeline import Clock, SystemClock, monotonic_ns, sleep_until
@@ -25,7 +26,7 @@ from touchline.timeline import Clock, SystemClock, monotonic_ns, sleep_until
 CALM_NS: Final = 400 * NS_PER_MS  # before the fault: what was there then is judged too
 SPREAD_NS: Final = 160 * NS_PER_MS  # the fault falls anywhere in beats, renewals and exposures
 SWITCH_S: Final = 5.0
-MOVED_NS: Final = BIG_STEP_NS  # stamps of a node whose clock jumps reach so far into the future
+AFTER_NS: Final = 400 * NS_PER_MS  # behind a fault's own time: what comes then is judged
 TRIES: Final = 3  # a pair that switches by itself before the fault is counted, and asked again
 ARRIVE_S: Final = 8.0  # until what a node held back, or a broker lost, is at the rack
 KEPT: Final = ("*.log", "*.jsonl", "*.toml", "[ab]/*.log", "[ab]/*.toml", "[ab]/failover/*.jsonl")
@@ -33,7 +34,10 @@ KEPT: Final = ("*.log", "*.jsonl", "*.toml", "[ab]/*.log", "[ab]/*.toml", "[ab]/
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One trial's outcome; ``trouble``: why it could not be judged. ``kept``: where its evidence lies."""
+    """One trial's outcome; ``trouble``: why it could not be judged. ``kept``: where its evidence lies.
+
+    ``film``: its stretch of the joined recording, known when the campaign has been played.
+    """
 
     fault: str
     seed: int
@@ -41,11 +45,17 @@ class Result:
     verdict: Verdict | None
     trouble: str = ""
     kept: Path | None = None
+    film: Steps | None = None
 
     @property
     def good(self) -> bool:
         """Judged, and nothing found."""
-        return self.verdict is not None and not self.verdict.violations
+        return self.verdict is not None and not self.violations
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """All that was found."""
+        return (*(self.verdict.violations if self.verdict else ()), *(self.film.violations if self.film else ()))
 
     def text(self) -> str:
         """One line."""
@@ -53,9 +63,11 @@ class Result:
         if self.verdict is None:
             return f"{head}  NOT JUDGED: {self.trouble}"
         phases = ", ".join(f"{name} {ms:.0f}" for name, ms in self.verdict.phases.items())
-        words = "; ".join(self.verdict.violations)
+        words = "; ".join(self.violations)
         where = f"  evidence: {self.kept}" if self.kept else ""
         shown = f"[{phases} ms]" if phases else f"[address quiet for {self.verdict.quiet_ms:.0f} ms]"
+        if cost := self.verdict.cost:
+            shown += f" [in the fault {cost.missing} of {cost.exposures} exposures missing: {cost.reason}]"
         return f"{head}  {'VIOLATED: ' + words if words else 'ok'}  {shown}{where}"
 
 
@@ -72,22 +84,24 @@ class Campaign:
         self.results: list[Result] = []
         self.false_alarms = 0
         self.down: list[Interval] = []
-        self.unjudged: list[tuple[int, int]] = []  # PTP ns: nobody could deliver or record then
         self._clock: Clock = SystemClock()
-        self._began_ns = 0
+        self._stretches: list[tuple[int | None, Stretch]] = []  # with the number of the trial; None: nobody's
         self._broken = False
 
     def run(self, faults: Sequence[str], seed: int) -> None:
         """A trial of each, with seeds from ``seed`` on."""
         for number, name in enumerate(faults):
             result = self.trial(FAULTS[name], seed + number)
-            self.results.append(result)
             self._say(f"{number + 1:>4} of {len(faults)}  {result.text()}")
             if self._broken:
                 raise TouchlineError(f"the site did not recover from {name}: {result.trouble}", hint="see its logs")
 
     def trial(self, fault: Fault, seed: int) -> Result:
-        """One fault, to its verdict."""
+        """One fault, to its verdict; it is among the results then."""
+        self.results.append(result := self._trial(fault, seed))
+        return result
+
+    def _trial(self, fault: Fault, seed: int) -> Result:
         for _ in range(TRIES):
             try:
                 active = self.site.settle()
@@ -108,18 +122,32 @@ class Campaign:
         return Result(fault.name, seed, active, verdict, "", kept)
 
     def film(self) -> RecordingVerdict:
-        """Both nodes' recordings from the first trial on, joined."""
-        before = (0, self._began_ns + ptp_offset_ns(self._clock))
-        return recording_of(self.site.folder, self.site.settings.period_ns, [before, *self.unjudged])
+        """Both nodes' recordings from the first trial on, joined; each result gets its own stretch of it.
+
+        What is wrong in a stretch of no trial (idle, or repeated) is among the film's own violations.
+        """
+        stretches = [one for _, one in self._stretches]
+        film = recording_of(self.site.folder, self.site.settings.period_ns, stretches, self._ptp_ns(monotonic_ns()))
+        violations = film.violations
+        for (number, _), steps in zip(self._stretches, film.stretches, strict=True):
+            if number is None:
+                violations += steps.violations
+            else:
+                self.results[number] = replace(self.results[number], film=steps)
+        return replace(film, violations=violations)
 
     def idle(self, span_s: float) -> Evidence:
         """Let time pass without a fault; what happened in it. Whatever switched was a false alarm."""
         trial = Trial(self.site, active := self.site.settle(), active)
         mark, begin_ns = self.site.tap.mark(), monotonic_ns()
+        self._stretches.append((None, Stretch(self._ptp_ns(begin_ns))))
         sleep_until(begin_ns + round(span_s * 1e9))
         last_ns = monotonic_ns()
-        self._await_frames(begin_ns, last_ns)
+        self._await_frames(trial, begin_ns, last_ns)
         return collect(trial, self._clock, (begin_ns, begin_ns, last_ns, monotonic_ns()), mark)
+
+    def _ptp_ns(self, at_ns: int) -> int:
+        return at_ns + ptp_offset_ns(self._clock)
 
     @contextmanager
     def _prepared(self, trial: Trial, fault: Fault) -> Iterator[None]:
@@ -135,7 +163,7 @@ class Campaign:
         """The fault from beginning to end; None when the pair had switched by itself before."""
         site = trial.site
         mark, first_ns = site.tap.mark(), monotonic_ns()
-        self._began_ns = self._began_ns or first_ns
+        self._stretches.append((len(self.results), Stretch(self._ptp_ns(first_ns))))
         with self._prepared(trial, fault):
             sleep_until(first_ns + CALM_NS + dice.randrange(SPREAD_NS))
             fault_ns = fault.begin(trial)
@@ -146,27 +174,37 @@ class Campaign:
             hold(fault, fault_ns)
             fault.end(trial)
         site.settle()
-        last_ns = monotonic_ns()
+        last_ns = self._after_the_spared(trial)
         before = [lease.epoch for lease in site.tap.read(mark).leases if lease.at_ns < fault_ns]
         if len(set(before)) > 1:
             self.false_alarms += 1
+            self._stretches[-1] = None, self._stretches[-1][1]  # this trial's begins with the next try
             return None
-        if fault.expected.records:
-            self._await_frames(first_ns, last_ns)
-        else:
-            offset_ns = ptp_offset_ns(self._clock)
-            self.unjudged.append((first_ns + offset_ns, last_ns + offset_ns + MOVED_NS))
+        self._await_frames(trial, first_ns, last_ns)
         return collect(trial, self._clock, (first_ns, fault_ns, last_ns, monotonic_ns()), mark)
 
-    def _await_frames(self, first_ns: int, last_ns: int) -> None:
-        """Wait until every exposure of a time is at the rack, or it is too late to hope."""
+    def _after_the_spared(self, trial: Trial) -> int:
+        """Now, when all is well; where a fault has a time of its own, not before that is over and a little more."""
+        now_ns = monotonic_ns()
+        if trial.spared is None or trial.spared.end_ns is None:
+            return now_ns
+        number, stretch = self._stretches[-1]
+        ended_ns = max(now_ns, trial.spared.end_ns)  # recorders begin after the frames
+        spared = self._ptp_ns(trial.spared.begin_ns), self._ptp_ns(ended_ns)
+        self._stretches[-1] = number, replace(stretch, spared=spared)
+        sleep_until(ended_ns + AFTER_NS)
+        return monotonic_ns()
+
+    def _await_frames(self, trial: Trial, first_ns: int, last_ns: int) -> None:
+        """Wait until every exposure that must be at the rack is there, or it is too late to hope."""
         site, offset_ns = self.site, ptp_offset_ns(self._clock)
-        wanted = Evidence("", 0, 0, site.grid, first_ns + offset_ns, last_ns + offset_ns, 0, ())
-        first, last = site.grid.index_at(wanted.first_ptp_ns) + 1, site.grid.index_at(wanted.last_ptp_ns)
+        first_ptp_ns, last_ptp_ns = first_ns + offset_ns, last_ns + offset_ns
+        wanted = Evidence("", 0, 0, site.grid, first_ptp_ns, last_ptp_ns, 0, (), offset_ns, spared=trial.spared)
+        due = set(exposures_of(wanted)[0])
 
         def complete() -> bool:
-            frames = read_frames(site.database, wanted.first_ptp_ns, wanted.last_ptp_ns, offset_ns)
-            return len(grid_places(site.grid, frames).keys() & set(range(first, last + 1))) == last - first + 1
+            frames = read_frames(site.database, first_ptp_ns, last_ptp_ns, offset_ns)
+            return grid_places(site.grid, frames).keys() >= due
 
         with suppress(TouchlineError):  # the judge says which are missing
             wait_for(complete, ARRIVE_S, "every exposure", poll_ns=100_000_000)
@@ -233,13 +271,31 @@ class Tally:
     @property
     def violated(self) -> int:
         """Invariants violated, and trials that could not be judged."""
-        found = (1 if one.verdict is None else len(one.verdict.violations) for one in self.results)
+        found = (len(one.violations) + (one.verdict is None) for one in self.results)
         return sum(found) + self.other_violations
 
     def phase_of(self, phase: str, faults: Sequence[str]) -> list[float]:
         """A phase in the trials of these faults, ms."""
         verdicts = [one.verdict for one in self.results if one.verdict is not None and one.fault in faults]
         return [verdict.phases[phase] for verdict in verdicts if phase in verdict.phases]
+
+    def costs(self) -> dict[str, list[Cost]]:
+        """What faults with a time of their own did cost, by fault."""
+        found: dict[str, list[Cost]] = {}
+        for result in self.results:
+            if result.verdict is not None and result.verdict.cost is not None:
+                found.setdefault(result.fault, []).append(result.verdict.cost)
+        return found
+
+    def film_steps(self) -> dict[str, Figures]:
+        """The largest PTS step of each trial by fault, ms; apart from it that in a fault's own time."""
+        values: dict[str, list[float]] = {}
+        for result in self.results:
+            if result.film is not None:
+                values.setdefault(result.fault, []).append(result.film.step_max_ms)
+                if result.film.spared_ms is not None:
+                    values.setdefault(f"{result.fault}, its own time", []).append(result.film.spared_ms)
+        return {name: Figures.of(found) for name, found in sorted(values.items())}
 
     def quiet_ms(self) -> list[float]:
         """For how long nobody answered for the address in trials in which nobody was to take over, ms."""

@@ -13,10 +13,10 @@ from typing import Any, Final
 from agent.camera.grid import Trigger
 from hil.failover.answers import Carrying, Heard, Span
 from hil.failover.configs import CAMERA, node_name
-from hil.failover.faults import Trial
-from hil.failover.judge import NS_PER_MS, Evidence, Frame, Interval, Lease, Takeover, shared_times
+from hil.failover.judge import NS_PER_MS, Evidence, Frame, Interval, Lease, Spared, Takeover, shared_times
 from hil.failover.net import NODES
 from hil.failover.people import STANDING_M
+from hil.failover.trial import Trial
 from touchline.timeline import Clock
 
 _FRAMES: Final = (
@@ -107,6 +107,7 @@ def collect(trial: Trial, clock: Clock, window: tuple[int, int, int, int], mark:
         answered=[one for one in answers_of(heard.spans, names) if one.end_ns is None or one.end_ns >= first_ns],
         down=trial.down,
         takeovers=takeovers,
+        spared=trial.spared,
     )
 
 
@@ -129,4 +130,5 @@ def load(path: Path) -> Evidence:
     for name, kind in kinds.items():
         value[name] = [kind(**one) for one in value[name]]
     value["grid"] = Trigger(**value["grid"])
+    value["spared"] = None if value.get("spared") is None else Spared(**value["spared"])
     return Evidence(**value)

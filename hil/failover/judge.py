@@ -2,7 +2,9 @@
 
 Moments are monotonic ns of the one machine on which everything runs, exposures PTP ns.
 
-- Records: every exposure of the grid between two moments is at the rack exactly once, whole, from one node.
+- Records: every exposure of the grid between two moments is at the rack exactly once, whole, from one node. Where a
+  fault takes what nobody can give back, its own time is spared: what is missing then is counted with its reason. Before
+  it and behind it nothing may be missing, and nothing is ever there twice.
 - Leases: grants of two holders never overlap, an epoch has one holder, a later grant never has a lower epoch.
 - The virtual address: two kernels carry it at once only while one of the nodes does not run (frozen, without power);
   the observer never hears the old node again once it has heard the new one.
@@ -62,6 +64,24 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """A fault's own time: exposures may be missing from ``begin_ns`` on for this ``reason``; None: to the end."""
+
+    reason: str
+    begin_ns: int
+    end_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a fault did cost: of the ``exposures`` in its own time so many are not whole at the rack."""
+
+    reason: str
+    exposures: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
 class Takeover:
     """A node became active, by its own account; None: not said."""
 
@@ -76,11 +96,9 @@ class Takeover:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Of one fault. ``takeover``: must, must not or may the twin become active; ``records``: are they judged."""
+    """Of one fault. ``takeover``: must, must not or may the twin become active."""
 
     takeover: Must
-    records: bool = True
-    address: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +123,22 @@ class Evidence:
     answered: Sequence[Interval] = ()
     down: Sequence[Interval] = ()
     takeovers: Sequence[Takeover] = ()
+    spared: Spared | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """``violations``: empty, or what must never be. ``phases``: ms after the fault; only of a takeover.
 
-    ``quiet_ms``: the longest time after the fault in which nobody answered for the address.
+    ``quiet_ms``: the longest time after the fault in which nobody answered for the address. ``cost``: None where
+    nothing was spared.
     """
 
     took_over: bool
     violations: tuple[str, ...]
     phases: Mapping[str, float] = field(default_factory=dict)
     quiet_ms: float = 0.0
+    cost: Cost | None = None
 
     @property
     def total_ms(self) -> float | None:
@@ -127,16 +148,17 @@ class Verdict:
 
 def judge(evidence: Evidence, expected: Expected) -> Verdict:
     """Judge one trial."""
+    found, cost = _records(evidence)
     violations = [
-        *(_records(evidence) if expected.records else ()),
+        *found,
         *_leases(evidence.leases),
         *_address(evidence),
         *_back_and_forth(evidence),
         *_outcome(evidence, expected),
     ]
     taken = _takeover(evidence)
-    phases = {} if taken is None else _phases(evidence, taken, expected)
-    return Verdict(taken is not None, tuple(violations), phases, quiet_ms(evidence))
+    phases = {} if taken is None else _phases(evidence, taken)
+    return Verdict(taken is not None, tuple(violations), phases, quiet_ms(evidence), cost)
 
 
 # --- records ----------------------------------------------------------------------------------------------------------
@@ -151,33 +173,51 @@ def grid_places(grid: Trigger, frames: Iterable[Frame]) -> dict[int, list[Frame]
     return places
 
 
-def _records(evidence: Evidence) -> list[str]:
-    grid, places = evidence.grid, grid_places(evidence.grid, evidence.frames)
-    first, last = grid.index_at(evidence.first_ptp_ns) + 1, grid.index_at(evidence.last_ptp_ns)
-    if last < first:
-        return ["no exposure lies between the two moments: nothing was judged"]
-    missing = [index for index in range(first, last + 1) if index not in places]
-    double, torn = [], []
-    for index in range(first, last + 1):
-        frames = places.get(index, [])
-        if len({frame.node for frame in frames}) > 1:
-            double.append(index)
-        elif frames and sum(frame.records for frame in frames) != evidence.people:
-            torn.append(index)
-    count = last - first + 1
+def exposures_of(evidence: Evidence) -> tuple[list[int], list[int]]:
+    """Places on the grid: those that must be at the rack, and those of the fault's own time."""
+    grid, spared = evidence.grid, evidence.spared
+    every = range(grid.index_at(evidence.first_ptp_ns) + 1, grid.index_at(evidence.last_ptp_ns) + 1)
+    if spared is None:
+        return list(every), []
+    begin_ns = spared.begin_ns + evidence.ptp_offset_ns
+    end_ns = evidence.last_ptp_ns if spared.end_ns is None else spared.end_ns + evidence.ptp_offset_ns
+    own = [at for at in every if begin_ns <= grid.exposure_ns(at) <= end_ns]
+    return sorted(set(every).difference(own)), own
 
-    def told(name: str, found: list[int], how: str) -> list[str]:
+
+def _records(evidence: Evidence) -> tuple[list[str], Cost | None]:
+    """What is wrong with the records, and what the fault's own time did cost."""
+    places = grid_places(evidence.grid, evidence.frames)
+    due, own = exposures_of(evidence)
+    if not due:
+        return ["no exposure lies between the two moments: nothing was judged"], None
+    if own and not due[0] < own[0] <= own[-1] < due[-1]:
+        return ["no exposure lies before the fault's own time, or none behind it: nothing was judged"], None
+    records = {at: sum(frame.records for frame in places.get(at, ())) for at in (*due, *own)}
+    double = [at for at in sorted(records) if len({frame.node for frame in places.get(at, ())}) > 1]
+    twice = [at for at in sorted(records) if records[at] > evidence.people and at not in double]
+    missing = [at for at in due if not records[at]]
+    torn = [at for at in due if 0 < records[at] < evidence.people and at not in double]
+
+    def told(name: str, found: list[int], how: str = "") -> list[str]:
         if not found:
             return []
-        since_ms = [round((grid.exposure_ns(i) - evidence.first_ptp_ns) / NS_PER_MS) for i in found[:MOST_TOLD]]
-        where = ", ".join(f"+{ms} ms" for ms in since_ms)
-        return [f"{len(found)} of {count} exposures {name}: {where}{', ...' if len(found) > MOST_TOLD else ''}{how}"]
+        grid, first_ns = evidence.grid, evidence.first_ptp_ns
+        where = ", ".join(f"+{round((grid.exposure_ns(at) - first_ns) / NS_PER_MS)} ms" for at in found[:MOST_TOLD])
+        more = ", ..." if len(found) > MOST_TOLD else ""
+        return [f"{len(found)} of {len(records)} exposures {name}: {where}{more}{how}"]
 
-    return [
-        *told("missing at the rack", missing, ""),
-        *told("there from both nodes", double, ""),
-        *told("without exactly their records", torn, f" (each has {evidence.people})"),
+    each = f" (each has {evidence.people})"
+    violations = [
+        *told("missing at the rack", missing),
+        *told("there from both nodes", double),
+        *told("there with more than their records", twice, each),
+        *told("there without all their records", torn, each),
     ]
+    if evidence.spared is None:
+        return violations, None
+    lacking = sum(records[at] < evidence.people for at in own)
+    return violations, Cost(evidence.spared.reason, len(own), lacking)
 
 
 # --- what only one may have -------------------------------------------------------------------------------------------
@@ -270,9 +310,9 @@ def _outcome(evidence: Evidence, expected: Expected) -> list[str]:
     if expected.takeover == "yes" and taken is None:
         return [f"the twin of {evidence.active} did not take over"]
     found = []
-    if taken is not None and expected.records and _first_frame(evidence, taken) is None:
+    if taken is not None and _first_frame(evidence, taken) is None:
         found.append(f"no frame of {taken.node} with epoch {taken.epoch} came to the rack after it took over")
-    if taken is not None and expected.address and _first_answer(evidence, taken) is None:
+    if taken is not None and _first_answer(evidence, taken) is None:
         found.append(f"the observer never heard {taken.node} after it took over")
     return found
 
@@ -292,7 +332,7 @@ def _first_answer(evidence: Evidence, taken: Takeover) -> int | None:
     return min(moments, default=None)
 
 
-def _phases(evidence: Evidence, taken: Takeover, expected: Expected) -> dict[str, float]:
+def _phases(evidence: Evidence, taken: Takeover) -> dict[str, float]:
     moments = {
         "suspected": taken.suspected_ns,
         "lease": taken.lease_ns,
@@ -300,10 +340,8 @@ def _phases(evidence: Evidence, taken: Takeover, expected: Expected) -> dict[str
         "first frame at the rack": _first_frame(evidence, taken),
         "address": _first_answer(evidence, taken),
     }
-    ends = [_records_ready(evidence, taken)] if expected.records else []
-    ends += [moments["address"]] if expected.address else []
-    known = [end for end in ends if end is not None]
-    moments["total"] = max(known) if known and len(known) == len(ends) else None
+    ready_ns, address_ns = _records_ready(evidence, taken), moments["address"]
+    moments["total"] = None if ready_ns is None or address_ns is None else max(ready_ns, address_ns)
     return {name: (moment - evidence.fault_ns) / NS_PER_MS for name, moment in moments.items() if moment is not None}
 
 
@@ -311,10 +349,11 @@ def _records_ready(evidence: Evidence, taken: Takeover) -> int | None:
     """When the new node's records flowed: its first frame at the rack.
 
     Where the old node delivered all that was exposed before the gate opened, that frame had to wait for the light;
-    then only its way from exposure to rack counts, from the gate on.
+    then only its way from exposure to rack counts, from the gate on. In a fault's own time nobody may expose; that wait
+    is part of the switch.
     """
     first_ns = _first_frame(evidence, taken)
-    if first_ns is None or taken.gate_ns is None:
+    if first_ns is None or taken.gate_ns is None or evidence.spared is not None:
         return first_ns
     exposed = (frame.ptp_ns - evidence.ptp_offset_ns for frame in evidence.frames if frame.arrived_ns == first_ns)
     waited_ns = max(0, min(exposed) - taken.gate_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ class FakeHands:
         self.prepared = False
         self.calm_after = calm_after
         self.interrupt_after: int | None = None
+        self.kept: Mapping[str, Any] = {}
 
     def _do(self, what: str) -> None:
         self.done.append(what)
@@ -69,6 +71,11 @@ class FakeHands:
         marks = (*marks_of(takeover(), cut_ptp_ns), *marks_of(release(), cut_ptp_ns))
         return Watched(marks, calm=looks >= self.calm_after)
 
+    def keep(self, report: Mapping[str, Any]) -> None:
+        assert not self.is_cut
+        self._do("keep")
+        self.kept = report
+
     def film(self, cut_ptp_ns: int, restored_ptp_ns: int) -> Continuity:
         assert not self.is_cut and restored_ptp_ns - cut_ptp_ns >= 1_000 * MS
         self._do("film")
@@ -89,12 +96,33 @@ def drilled(hands: FakeHands) -> dict[str, Any]:
 def test_a_drill_in_its_order():
     hands = FakeHands()
     report = drilled(hands)
-    assert hands.done == ["drill-begin", "prepare", "cut", "restore", "watch", "watch", "watch", "drill-end", "film"]
+    assert hands.done == [
+        "drill-begin",
+        "prepare",
+        "cut",
+        "restore",
+        "watch",
+        "watch",
+        "watch",
+        "drill-end",
+        "keep",
+        "film",
+    ]
     assert report["ok"] is True and report["was_cut_ms"] == CUT_MS
     assert report["summary"] == "ok: switched 101 ms after the cut"
     assert {check["check"]: check["value"] for check in report["checks"]}["largest step of picture time"] == 8.3
     assert report["figures"]["detect_ms"] == 62.0 and report["figures"]["overlap_ms"] == 0.0
     assert [mark["kind"] for mark in report["marks"]][:3] == ["last beat", "cut", "suspicion"]
+
+
+def test_what_is_known_is_kept_before_the_film_that_may_never_end():
+    hands = FakeHands()
+    hands.interrupt_after = 9
+    with pytest.raises(KeyboardInterrupt):
+        drilled(hands)
+    assert hands.done[8:10] == ["keep", "film"] and not hands.is_cut
+    assert hands.kept["ok"] is True and hands.kept["figures"]["switch_ms"] == 101.1
+    assert hands.kept["recording"]["not_measured"] == "not looked at"
 
 
 def test_a_rack_that_never_calms_down_is_not_watched_for_ever():
@@ -104,13 +132,13 @@ def test_a_rack_that_never_calms_down_is_not_watched_for_ever():
     assert hands.now_ns - begun_ns <= (CUT_MS + WATCH_MS + 300) * MS
 
 
-@pytest.mark.parametrize("what", ["drill-begin", "prepare", "cut", "restore", "watch", "drill-end", "film"])
+@pytest.mark.parametrize("what", ["drill-begin", "prepare", "cut", "restore", "watch", "drill-end", "keep", "film"])
 def test_whatever_fails_the_links_are_on_and_the_report_says_it(what):
     hands = FakeHands({what})
     report = drilled(hands)
     assert not hands.is_cut
     assert report["ok"] is False and report["trouble"] == [f"{what} failed"]
-    assert "drill-end" in hands.done[-2:]
+    assert "drill-end" in hands.done[-3:]
     assert "restore" in hands.done
     assert report["summary"] == f"NOT ok: {what} failed"
     draw(report)
@@ -118,8 +146,8 @@ def test_whatever_fails_the_links_are_on_and_the_report_says_it(what):
 
 
 @given(
-    st.sets(st.sampled_from(["drill-begin", "prepare", "cut", "restore", "watch", "drill-end", "film"])),
-    st.integers(0, 9),
+    st.sets(st.sampled_from(["drill-begin", "prepare", "cut", "restore", "watch", "drill-end", "keep", "film"])),
+    st.integers(0, 10),
 )
 def test_failures_and_an_interrupt_at_any_moment_leave_nothing_cut(fails, moment):
     hands = FakeHands(fails)

@@ -30,10 +30,13 @@ from failover.link import (
 from failover.link_words import (
     MAX_MESSAGE_BYTES,
     LinkFormatError,
+    RecorderWord,
     event_message,
     gate_message,
     read_publisher,
+    read_recorder,
     read_service,
+    recorder_message,
 )
 from touchline.errors import ResourceError
 
@@ -66,6 +69,17 @@ def test_a_publishers_word_survives_within_its_bound(word: PublisherWord) -> Non
 @given(OPENED)
 def test_opened_survives(opened: Opened) -> None:
     assert read_publisher(opened_message(opened)) == opened
+
+
+@pytest.mark.parametrize("letter", ["\U0001f4a5", "\0", "\udcff", "ü"])
+def test_words_of_any_letters_fit_into_a_message(letter: str) -> None:
+    """A file's name may be anything; what says it must not end the service."""
+    text = 900 * letter
+    event = read_service(event_message(NodeEvent("warning", "recorder", text)))
+    assert isinstance(event, NodeEvent) and len(event.text) == 400
+    word = read_publisher(pipeline_message(PublisherWord(Pipeline(Health()), text)))
+    assert isinstance(word, PublisherWord) and len(word.trouble) == 400
+    assert len(read_recorder(recorder_message(RecorderWord(1, Role.STANDBY, 0, trouble=text))).trouble) == 400
 
 
 def test_an_event_survives_and_one_that_is_too_large_loses_its_detail_alone() -> None:

@@ -62,6 +62,44 @@ def test_a_link_of_the_owners_leads_nowhere_that_the_owner_may_not_go(state: Pat
 
 
 @as_root
+def test_a_link_of_the_services_user_does_not_lead_root_into_roots_own_folder(state: Path) -> None:
+    """The service's user puts a link to a folder of root's where its own should be."""
+    mine = state.parent / "root-only"
+    mine.mkdir(mode=0o700)
+    for link in (state / "failover", state / "failover" / "drills"):
+        link.symlink_to(mine)
+        os.chown(link, SERVICE, SERVICE, follow_symlinks=False)
+        with pytest.raises(PermissionError):
+            keep(example(), state / "failover")
+        assert not list(mine.iterdir())
+        link.unlink()
+        (state / "failover").mkdir(exist_ok=True)
+        os.chown(state / "failover", SERVICE, SERVICE)
+
+
+@as_root
+def test_a_link_of_roots_is_followed_and_one_in_a_circle_is_an_error(state: Path) -> None:
+    (state.parent / "var").symlink_to("state")
+    path = keep(example(), state.parent / "var" / "failover")
+    assert path.exists() and owners(state) == {(SERVICE, SERVICE)}
+    (state.parent / "round").symlink_to("round")
+    with pytest.raises(OSError, match="symbolic"), as_owner_of(state.parent / "round" / "failover"):
+        pass
+
+
+@as_root
+def test_no_group_of_roots_goes_along_and_all_come_back(state: Path) -> None:
+    before = os.getgroups()
+    try:
+        os.setgroups([0, 4, 27])
+        with as_owner_of(state):
+            assert (os.geteuid(), os.getegid(), os.getgroups()) == (SERVICE, SERVICE, [])
+        assert sorted(os.getgroups()) == [0, 4, 27]
+    finally:
+        os.setgroups(before)
+
+
+@as_root
 def test_root_is_root_again_whatever_happens(state: Path) -> None:
     with pytest.raises(PermissionError), as_owner_of(state / "not" / "there"):
         (state.parent / "elsewhere").write_text("")

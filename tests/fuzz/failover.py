@@ -31,11 +31,13 @@ with atheris.instrument_imports(include=["failover.wire", "failover.witness"]):
         split,
         unpack_hello,
     )
-    from failover.witness.core import LeaseTable
+    from failover.wire.seal import Channel, Keys
+    from failover.witness.core import Holder, LeaseTable
 
 KINDS: Final = tuple(Kind)
 GOLDEN: Final = VECTORS / "failover_wire_v1.json"
 _NOW_NS: Final = 10_000 * NS_PER_MS
+_CHANNEL: Final = Channel(Keys(7, bytes(32), bytes(32)), bytes(16), bytes(8))
 
 
 class _Epochs:
@@ -43,6 +45,11 @@ class _Epochs:
 
     def take(self, above: int) -> int | None:
         return above + 1
+
+
+def _gave(holder: Holder, ask: Ask) -> bool:
+    """Whether the word is the holder's, under a channel's key."""
+    return _CHANNEL.gave(ask.pair, ask.given, ask.given_tag)
 
 
 def behind_a_head(data: bytes) -> bytes:
@@ -67,8 +74,9 @@ def check(data: bytes) -> None:
             if isinstance(message, Beat):
                 step(initial(Settings("a", "b"), _NOW_NS), BeatHeard(message), _NOW_NS + NS_PER_MS)
             elif isinstance(message, Ask):
-                answer = LeaseTable(_Epochs(), 0, 100 * NS_PER_MS).ask(message, bytes(16), _NOW_NS)
-                encode(answer)
+                table = LeaseTable(_Epochs(), 0, 100 * NS_PER_MS, _gave)
+                encode(table.ask(Ask("claim", message.pair, "b", 0, message.lease_ns, 1), bytes(16), _NOW_NS))
+                encode(table.ask(message, bytes(16), _NOW_NS))
     except WireError:
         return
     assert again == data

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from flash.bundle.node.place import CONFIG
-from tests.systemd.units import FOLDER, read_unit, value, values
+from tests.systemd.units import FOLDER, asks_for_table, read_unit, value, values
 from touchline.config import Section
 from touchline.config.failover import FailoverSection
 from touchline.config.witness import WitnessSection
@@ -36,8 +36,9 @@ def largest(model: type[Section], field: str) -> float:
 def test_a_node_without_a_twin_is_skipped():
     for unit in (FAILOVER, DRILL):
         assert value(unit, "ConditionPathExists") == str(CONFIG)
-        asked = f"{PROGRAM} failover needed --config {CONFIG}"
-        assert values(unit, "ExecCondition") == [f"/bin/grep -q failover {CONFIG}", asked]
+    assert "failover" in asks_for_table(FAILOVER, str(CONFIG))
+    asked = f"{PROGRAM} failover needed --config {CONFIG}"
+    assert values(DRILL, "ExecCondition") == [f"/bin/grep -q failover {CONFIG}", asked]
 
 
 def test_a_node_without_tuning_is_skipped():

@@ -28,9 +28,10 @@ class Service:
     def __init__(self, node: Node) -> None:
         self.port = RecorderPort(recorder_socket_path(node.folder))
         self.recorders = Recorders((1,))
+        self.role = Role.STANDBY
 
     def look(self) -> None:
-        self.recorders.look(self.port.receive(), self.port.cameras, True, monotonic_ns())
+        self.recorders.look(self.port.receive(), self.port.cameras, True, self.role, monotonic_ns())
 
     def says(self) -> str:
         self.look()
@@ -38,6 +39,7 @@ class Service:
 
     def until(self, change: Changed, begun_ns: int) -> Outcome:
         """Its answer to a change of role."""
+        self.role = change.role
         while True:
             self.look()
             found = self.recorders.outcome(change, begun_ns, monotonic_ns())
@@ -106,8 +108,8 @@ def test_a_recorder_that_hangs_is_known_to(pair: tuple[Node, Node]) -> None:
     later_ns = monotonic_ns() + SILENT_NS + 1_000_000_000
     service.look()
     assert service.recorders.outcome(TAKES, later_ns, later_ns).code == errno.ETIMEDOUT
-    assert service.recorders.troubles(later_ns) == ("recorder of camera 1: hangs",)
+    assert service.recorders.troubles(service.role, later_ns) == ("recorder of camera 1: hangs",)
     os.kill(a.process.pid, signal.SIGCONT)
-    a.wait_for(lambda: service.recorders.troubles(monotonic_ns()) == () and service.says() == "recording")
+    a.wait_for(lambda: service.recorders.troubles(service.role, monotonic_ns()) == () and service.says() == "recording")
     camera.stop()
     service.port.close()

@@ -33,12 +33,12 @@ Answer = Callable[[bool, int, str, int], None]
 
 @dataclass(frozen=True)
 class Asked:
-    """A question as it comes to the witness. ``given``: the epoch that the asker's twin says it gave back."""
+    """A question as it comes to the witness. ``given``: the epoch that the asker's twin gave back, in which session."""
 
     node: str
     session: int
     what: AskWitness
-    given: int = 0
+    given: tuple[int, int] = (0, 0)
 
 
 class LeaseService(Protocol):
@@ -72,7 +72,7 @@ class TinyWitness:
         ours = self.holder == node and self.session == session
         if ask.what == "release" and ours and ask.epoch == epoch:
             self.holder, ours = "", False
-        if ask.what == "claim" and self.holder not in ("", node) and asked.given == epoch:
+        if ask.what == "claim" and self.holder not in ("", node) and asked.given == (epoch, self.session):
             self.holder = ""
         if ask.what == "claim" and now_ns >= self.opens_ns and (not self.holder or self.holder == node):
             if not ours:
@@ -94,7 +94,7 @@ class Life:
     inbox: list[Callable[[], None]] = field(default_factory=list)
     asked: int = 0
     gave: int = 0  # the highest epoch that this node gave back
-    given: int = 0  # and its twin, as it says
+    given: tuple[int, int] = (0, 0)  # and its twin, in which session
 
 
 @dataclass

@@ -19,6 +19,10 @@ class Epochs:
         return self._file[-1]
 
 
+def _own_word(holder: Holder, ask: Ask) -> bool:
+    return ask.given_tag == holder.session
+
+
 class RealWitness:
     """One life of the real table; what it grants later than it was asked is sent then."""
 
@@ -26,14 +30,17 @@ class RealWitness:
         now_ns = world.witness_ns()
         self._world = world
         self._lease_ns = world.lease_ns
-        self._table = LeaseTable(Epochs(world.file), now_ns + world.lease_ns if world.file else 0, world.lease_ns)
+        opens_ns = now_ns + world.lease_ns if world.file else 0
+        self._table = LeaseTable(Epochs(world.file), opens_ns, world.lease_ns, _own_word)
         self._waiting: dict[tuple[Holder, int], Answer] = {}
         self._requests = 0
 
     def ask(self, asked: Asked, now_ns: int, answer: Answer) -> None:
         self._requests += 1
         who, ask = Holder(asked.node, asked.session.to_bytes(16, "little")), asked.what
-        words = Ask(ask.what, "pair", who.node, ask.epoch, self._lease_ns, self._requests, asked.given)
+        given, session = asked.given
+        tag = session.to_bytes(16, "little")
+        words = Ask(ask.what, "pair", who.node, ask.epoch, self._lease_ns, self._requests, given, tag)
         said = self._table.ask(words, who.session, now_ns)
         if isinstance(said, Grant):
             answer(True, said.epoch, who.node, said.lease_ns)

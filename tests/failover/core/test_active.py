@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from failover.core.state import LONGEST_PROMISE_NS
 from failover.core.types import (
     AskWitness,
     Changed,
@@ -310,3 +311,14 @@ def test_describe_says_everything_in_plain_values():
     fresh = Bench().describe()
     assert fresh["twin"]["heard_ms_ago"] is None and fresh["witness"]["answered_ms_ago"] is None
     assert plain(fresh)
+
+
+def test_no_promise_counts_for_longer_than_a_promise_can_be():
+    """A twin that is out of its mind promises for a century; its next session waits for the longest at most."""
+    bench = active()
+    bench.holder = None
+    bench.hear(promise_ns=2**63)
+    assert bench.state.hold.until_ns <= bench.now_ns + LONGEST_PROMISE_NS
+    bench.silence()
+    bench.run(LONGEST_PROMISE_NS / MS + 1)
+    assert not bench.exclusive()

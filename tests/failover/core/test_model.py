@@ -119,7 +119,7 @@ def _frees_for_any_word_of_the_twin(world: World) -> None:
     class Credulous(TinyWitness):
         def judge(self, asked: Asked, now_ns: int) -> tuple[bool, int, str, int]:
             epoch = self.file[-1] if self.file else 0
-            return super().judge(replace(asked, given=epoch) if asked.given else asked, now_ns)
+            return super().judge(replace(asked, given=(epoch, self.session)) if asked.given[0] else asked, now_ns)
 
     def make(world: World) -> TinyWitness:
         return Credulous(world.lease_ns, world.file, world.witness_ns() + (world.lease_ns if world.file else 0))

@@ -83,7 +83,7 @@ class Watch:
                 self.role = action.role
             if isinstance(action, core.SendBeat):
                 self._sent(action.beat, after)
-        self._agree(after, now_ns)
+        self._agree(before, after, now_ns)
 
     def _sent(self, beat: core.Beat, after: State) -> None:
         assert self.number is None or beat.number == self.number + 1
@@ -94,7 +94,9 @@ class Watch:
             assert after.twin.beat is not None and beat.seen == after.twin.beat.number
             self.bound_ns = max(self.bound_ns, after.twin.heard_ns + beat.promise_ns)
 
-    def _agree(self, after: State, now_ns: int) -> None:
+    def _agree(self, before: State, after: State, now_ns: int) -> None:
+        assert after.me.epoch >= before.me.epoch and after.me.known >= before.me.known, "an epoch falls"
+        assert after.me.known >= after.me.epoch
         assert self.gate is not None and self.exclusive is not None
         assert self.role is after.me.role
         assert self.exclusive.hold == after.hold.holding

@@ -27,6 +27,7 @@ class Node:
         self.world, self.name, self.settings, self.ppm = world, name, settings, ppm
         self.offset_ns = world.rng.randrange(1, 10**13)
         self.sessions = 0
+        self.kept = 0  # the epoch on this node's disk, as the next start finds it
         self.life: Life | None = None
         self.health = FIT
         self.cursors: tuple[core.CameraCursor, ...] = ()
@@ -53,7 +54,7 @@ class Node:
             self.offset_ns = -self.world.now_ns + self.world.rng.randrange(1, 50 * MS)
         self.sessions += 1
         now_ns = self.local(self.world.now_ns)
-        self.life = Life(self.sessions, initial(self.settings, now_ns))
+        self.life = Life(self.sessions, initial(self.settings, now_ns, self.kept))
         self.stalled_until_ns = 0
         self.feed(core.Pipeline(self.health, self.cursors))
 
@@ -108,7 +109,10 @@ class Node:
         if life is None:
             return
         now_ns = self.local(self.world.now_ns)
+        before = life.state.me.epoch
         life.state, actions = self.world.step(life.state, event, now_ns)
+        if life.state.me.epoch < before:
+            raise BrokenRule(f"seed {self.world.seed}, {self.name}: its epoch falls from {before}")
         self.world.steps += 1
         for action in actions:
             self._do(life, action, now_ns)
@@ -161,7 +165,7 @@ class Node:
             if beat.number in there.twin_numbers:
                 return None
             there.twin_numbers.add(beat.number)
-            there.given = max(there.given, gave)
+            there.given = (gave, session) if gave else there.given
             return [*([core.TwinRestarted()] if restarted and known else []), core.BeatHeard(beat)]
 
         for _path in range(2):
@@ -173,7 +177,7 @@ class Node:
         request = life.asked
         if ask.what == "release":
             life.gave = max(life.gave, ask.epoch)  # as the wire does: the twin may show it to the witness
-        asked = Asked(self.name, session, ask, life.given if ask.what == "claim" else 0)
+        asked = Asked(self.name, session, ask, life.given if ask.what == "claim" else (0, 0))
 
         def answer(granted: bool, epoch: int, holder: str, time_ns: int) -> None:
             def take(here: Life) -> core.Event | None:

@@ -228,7 +228,9 @@ class Pair:
         self.until(lambda: monotonic_ns() >= end_ns, "time to pass", seconds + 5.0)
 
     def active(self) -> list[str]:
-        """Whose gate is open now."""
+        """Whose gate is open now: by what the services have said by now, not by what was read before the last pause."""
+        for publisher in self.publisher.values():
+            publisher.turn(monotonic_ns())
         now_ns = monotonic_ns()
         return [name for name, one in self.publisher.items() if one.open_at(now_ns)]
 

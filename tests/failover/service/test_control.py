@@ -52,6 +52,13 @@ def test_a_refusal_is_an_error_with_its_words(server, tmp_path):
     thread.join(5.0)
 
 
+def test_an_answer_that_is_none_is_an_error_in_words(server, tmp_path):
+    thread = served(server, {"ok": True, "text": 70_000 * "x"})  # a message is cut at 64 KiB
+    with pytest.raises(LinkError, match="is none"):
+        ask(tmp_path, "status")
+    thread.join(5.0)
+
+
 def test_nonsense_is_answered_with_what_can_be_asked(server, tmp_path):
     thread = served(server, {"ok": True})
     with pytest.raises(InputError, match="ask for one of status, handover"):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from failover.drill_report import PICTURE_STEP_LIMIT_MS, Continuity
-from failover.service.film import AROUND_NS, Cut, film, run_nicely
+from failover.service.film import AROUND_NS, BUDGET_S, TIMEOUT_S, Cut, film, run_nicely
 from tests.agent.record.helpers import PTP_NS
 from tests.agent.record.test_continuity import PERIOD_NS, write
 from touchline.config import NodeConfig, load
@@ -62,9 +62,11 @@ class Command:
 
     def __init__(self, *answers: dict[str, Any] | str | Exception, code: int = 0) -> None:
         self.answers, self.code, self.asked = list(answers), code, list[Sequence[str]]()
+        self.timeouts_s: list[float] = []
 
-    def __call__(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def __call__(self, words: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
         self.asked.append(words)
+        self.timeouts_s.append(timeout_s)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -106,6 +108,17 @@ def test_where_there_is_nothing_to_look_at_it_is_said_and_not_wanted(tmp_path: P
 def test_a_match_that_could_not_be_looked_at_was_wanted(tmp_path: Path, answer: Any, code: int, why: str) -> None:
     found = film(config(tmp_path), CUT, Command(answer, code=code))
     assert found.wanted and found.step_ms is None and why in found.why
+
+
+def test_all_cameras_together_have_a_budget(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    times_ns = iter([0, 0, 100_000_000_000])
+    command = Command(GOOD, GOOD)
+    assert film(settings, CUT, command, lambda: next(times_ns)).pictures == 362
+    assert command.timeouts_s == [TIMEOUT_S, BUDGET_S - 100]
+    times_ns = iter([0, 0, 120_000_000_000])
+    late = film(settings, CUT, Command(GOOD), lambda: next(times_ns))
+    assert late.wanted and late.why == "camera 2: its turn did not come within 120 s for all cameras"
 
 
 def test_a_camera_without_a_folder_is_named(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from failover.core.types import Changed, Role, Trigger
 from failover.link_words import RECORDER_STATES, RecorderWord
-from failover.service.recorders import SILENT_NS, START_NS, STILL_NS, Recorders
+from failover.service.recorders import SILENT_NS, START_NS, STILL_NS, UNSETTLED_NS, Recorders
 
 MS = 1_000_000
 NOW = 100_000 * MS
@@ -75,20 +76,73 @@ def test_a_release_is_over_when_the_role_has_arrived() -> None:
 
 def test_trouble_is_said_once_each_way_and_not_while_the_agent_starts_or_is_away() -> None:
     one = Recorders((1,))
-    assert one.look([], [], False, NOW) is None
-    assert one.look([], [], True, NOW) is None
-    assert one.look([], [], True, NOW + START_NS) is None, "encoders are being tried out"
-    late = one.look([], [], True, NOW + START_NS + 1)
+    assert one.look([], [], False, Role.ACTIVE, NOW) is None
+    assert one.look([], [], True, Role.ACTIVE, NOW) is None
+    assert one.look([], [], True, Role.ACTIVE, NOW + START_NS) is None, "encoders are being tried out"
+    late = one.look([], [], True, Role.ACTIVE, NOW + START_NS + 1)
     assert late is not None and (late.severity, late.text) == ("warning", "recorder of camera 1: not running")
-    assert one.look([], [], True, NOW + START_NS + 2) is None
+    assert one.look([], [], True, Role.ACTIVE, NOW + START_NS + 2) is None
     word = replace(WROTE, last_ns=NOW + START_NS)
-    good = one.look([word], [1], True, NOW + START_NS + 3)
+    good = one.look([word], [1], True, Role.ACTIVE, NOW + START_NS + 3)
     assert good is not None and good.severity == "info" and one.trouble == ""
-    lost = one.look([], [], True, NOW + START_NS + 4)
+    lost = one.look([], [], True, Role.ACTIVE, NOW + START_NS + 4)
     assert lost is not None and "not running" in lost.text, "it was there: nothing to wait for"
-    away = one.look([], [], False, NOW + START_NS + 5)
+    away = one.look([], [], False, Role.ACTIVE, NOW + START_NS + 5)
     assert away is not None and one.trouble == ""
-    assert one.look([], [], True, NOW + START_NS + 6) is None, "a new agent starts its recorders anew"
+    assert one.look([], [], True, Role.ACTIVE, NOW + START_NS + 6) is None, "a new agent starts its recorders anew"
+
+
+@pytest.mark.parametrize(
+    ("word", "role", "why"),
+    [
+        (
+            replace(WROTE, state="starting", trouble="no frames"),
+            Role.ACTIVE,
+            "does not get beyond its start: no frames",
+        ),
+        (replace(WROTE, state="starting", role=Role.STANDBY), Role.STANDBY, "does not get beyond its start"),
+        (replace(WROTE, state="standing"), Role.ACTIVE, "stands still on the active node"),
+        (replace(WROTE, state="standing", role=Role.STANDBY), Role.ACTIVE, "has not heard that this node is active"),
+        (replace(WROTE, last_ns=1 << 62), Role.STANDBY, "has not heard that this node is standby"),
+        (replace(WROTE, state="standing", role=Role.STANDBY), Role.STANDBY, ""),
+    ],
+)
+def test_what_is_well_for_a_while_is_trouble_after_ten_seconds(word: RecorderWord, role: Role, why: str) -> None:
+    one, now_ns = Recorders((1,)), NOW
+    notes = []
+    for _ in range(3 * UNSETTLED_NS // (100 * MS)):
+        notes.append(one.look([word], [1], True, role, now_ns))
+        assert not (one.trouble and now_ns - NOW <= UNSETTLED_NS)
+        now_ns += 100 * MS
+    assert [note.text for note in notes if note] == ([f"recorder of camera 1: {why}"] if why else [])
+    assert one.document(now_ns)[0]["troubles"] == one.counts[1] == bool(why)
+    good = one.look([replace(WROTE, role=role, last_ns=now_ns)], [1], True, role, now_ns)
+    assert (good is not None and good.text == "recording again") is bool(why)
+
+
+def test_an_encoder_that_begins_again_and_again_is_one_trouble() -> None:
+    one, now_ns, notes = Recorders((1,)), NOW, []
+    for turn in range(300):
+        word = replace(WROTE, state=("waiting", "starting")[turn % 2], trouble=f"ffmpeg: exit code {turn}")
+        notes.append(one.look([word], [1], True, Role.ACTIVE, now_ns))
+        now_ns += 100 * MS
+    assert len([note for note in notes if note]) <= 2 + 300 * 100 * MS // UNSETTLED_NS
+    assert notes[0] is not None and one.counts[1] == 1
+
+
+def test_a_disk_that_is_kept_closed_is_said_once_and_recording_again_once() -> None:
+    one, now_ns, notes = Recorders((1,)), NOW, []
+    for share in (90, 91, 92):  # the guard says it anew at each look
+        word = replace(WROTE, state="disk", trouble=f"the disk is at {share} %, its files are kept closed")
+        for _ in range(5):
+            notes.append(one.look([word], [1], True, Role.ACTIVE, now_ns))
+            now_ns += 100 * MS
+    notes.append(one.look([replace(WROTE, last_ns=now_ns)], [1], True, Role.ACTIVE, now_ns))
+    assert [note.text for note in notes if note] == [
+        "recorder of camera 1: nothing is written: the disk is at 90 %, its files are kept closed",
+        "recording again",
+    ]
+    assert one.counts[1] == 1
 
 
 def test_a_recorder_without_encoder_disk_words_or_pictures_is_trouble() -> None:
@@ -100,7 +154,7 @@ def test_a_recorder_without_encoder_disk_words_or_pictures_is_trouble() -> None:
         (WROTE, 0, ""),
         (replace(WROTE, state="standing", last_ns=0), 0, ""),
     ):
-        found = heard(word).troubles(NOW + 13 * MS + later_ns)
+        found = heard(word).troubles(Role.ACTIVE, NOW + 13 * MS + later_ns)
         assert found == ((f"recorder of camera 1: {why}",) if why else ()), word
 
 
@@ -117,4 +171,4 @@ def test_whatever_it_says_there_is_an_answer_and_a_document(word: RecorderWord, 
     found = one.outcome(change, NOW, now_ns)
     assert found.text and (found.code != 0 or change.role is word.role)
     assert one.document(now_ns)[0]["camera"] == 1
-    assert isinstance(one.troubles(now_ns), tuple)
+    assert isinstance(one.troubles(change.role, now_ns), tuple)

@@ -163,7 +163,9 @@ def test_a_stopped_node_finds_its_gate_shut(pair):
     pair.program[first].send(signal.SIGCONT)
     pair.until(lambda: pair.status(first).get("role") == "standby", "the stopped one is standby")
     pair.run_for(0.5)
-    assert pair.active() == [second]
+    # A service that is not run for longer than its lease shuts its own gate and opens it again: on a busy machine that
+    # is as it should be for a moment. Never may the stopped one open.
+    pair.until(lambda: pair.active() == [second], "the twin still")
     assert len(pair.publisher[first].opened) == before
     assert pair.status(first)["late"]["turns"] >= 1
 
@@ -224,7 +226,9 @@ def test_a_takeover_shows_the_recording_and_one_without_recorder_says_so_and_tak
         assert (step["status"], step["code"], step["detail"]) == (
             "failed", errno.ENOTCONN, "camera 1: its recorder is not running",
         )  # fmt: skip
-        assert not report["ok"] and pair.active() == [first]
+        assert not report["ok"]
+        # A dead service's gate runs out up to a beat after its lease: for records that is as it should be.
+        pair.until(lambda: pair.active() == [first], "its gate alone")
         assert "recorder" in [one["code"] for one in pair.publisher[first].events]
     finally:
         pair.close()

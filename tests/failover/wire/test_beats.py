@@ -49,11 +49,12 @@ BEAT = Beat(
     late=True,
     vouched=75,
     given=6,
+    given_tag=bytes.fromhex(GOLDEN["given"]),
 )
 MESSAGES_OF_THE_VECTORS: dict[str, Message] = {
     "beat": BEAT,
     "beat_empty": Beat(1, Role.STANDBY, 0, Health()),
-    "ask": Ask("claim", "goal-1", "pitch-a1", 7, 100_000_000, 42, 6),
+    "ask": Ask("claim", "goal-1", "pitch-a1", 7, 100_000_000, 42, 6, bytes.fromhex(GOLDEN["given"])),
     "grant": Grant(42, 8, 100_000_000),
     "denial": Denial(42, 8, "pitch-a2", 61_500_000, Reason.HELD),
     "confirm": Confirm(b"\1" * 8, b"\2" * 8, True),
@@ -89,12 +90,13 @@ def test_golden_messages_are_byte_for_byte_those_on_disk(name):
 def test_the_golden_beat_decodes_without_our_code():
     data = bytes.fromhex(GOLDEN["sealed"]["beat"])
     head = struct.unpack_from("<3sBBBHQQ", data)
-    assert head == (b"TLF", 1, 4, 1, 73, GOLDEN["channel"], 5)
-    role, flags, cameras, *numbers, count = struct.unpack_from("<BBHQQQQQQB", data, 24)
+    assert head == (b"TLF", 1, 4, 1, 89, GOLDEN["channel"], 5)
+    role, flags, cameras, *numbers, tag, count = struct.unpack_from("<BBHQQQQQQ16sB", data, 24)
     assert (role, flags, cameras, count) == (1, 0b1111010, 2, 2)
     assert numbers == [7, 77, 76, 60_000_000, 75, 6]  # epoch, number, seen, promise, vouched, given
-    assert struct.unpack_from("<HqHq", data, 77) == (1, 1_795_000_037_000_000_000, 2, 1_795_000_037_008_333_333)
-    assert len(data) == 77 + 20 + 16
+    assert tag.hex() == GOLDEN["given"]
+    assert struct.unpack_from("<HqHq", data, 93) == (1, 1_795_000_037_000_000_000, 2, 1_795_000_037_008_333_333)
+    assert len(data) == 93 + 20 + 16
 
 
 def test_golden_hello_and_lost():
@@ -204,8 +206,8 @@ BODY = HEAD.size
         (pack(Kind.LOST, 0, 1, 0, b"x"), Fault.LENGTH),
         (change(sealed(BEAT), BODY, b"\2"), Fault.FIELD),
         (change(sealed(BEAT), BODY + 1, b"\x80"), Fault.FIELD),
-        (change(sealed(BEAT), BODY + 52, b"\3"), Fault.LENGTH),
-        (change(sealed(BEAT), BODY + 63, b"\1\0"), Fault.FIELD),  # the same camera twice
+        (change(sealed(BEAT), BODY + 68, b"\3"), Fault.LENGTH),
+        (change(sealed(BEAT), BODY + 79, b"\1\0"), Fault.FIELD),  # the same camera twice
         (sealed(Confirm(bytes(8), bytes(8), False)), Fault.FIELD),
         (change(sealed(Confirm(b"1" * 8, bytes(8), False)), BODY + 16, b"\2"), Fault.FIELD),
         (change(sealed(Grant(1, 1, 1)), BODY, b"\2"), Fault.FIELD),
@@ -230,5 +232,5 @@ def test_a_beat_with_more_cursors_than_cameras_is_a_bug_here():
 def test_the_largest_of_all_fit():
     most = Beat(2**64 - 1, Role.ACTIVE, 2**63 - 1, Health(16, True, True, True, True))
     full = Beat(most.number, most.role, most.epoch, most.health, tuple(CameraCursor(n, -(2**63)) for n in range(16)))
-    assert len(sealed(full)) == 24 + 53 + 160 + 16
+    assert len(sealed(full)) == 24 + 69 + 160 + 16
     assert len(pack_hello(Hello(b"s" * 16, b"h" * 16, "n" * 16, bytes(1024)), 0)) == 1098 <= MAX_DATAGRAM_BYTES

@@ -17,6 +17,8 @@ SECRET = bytes.fromhex(GOLDEN["secret"])
 A = End("pitch-a1", bytes.fromhex(GOLDEN["sessions"][0]))
 B = End("pitch-a2", bytes.fromhex(GOLDEN["sessions"][1]))
 
+SESSIONS = st.binary(min_size=16, max_size=16)
+
 
 def channels(secret: bytes = SECRET, a: End = A, b: End = B) -> tuple[Channel, Channel]:
     return Channel(derive(secret, a, b), b.session, b"\1" * 8), Channel(derive(secret, b, a), a.session, b"\2" * 8)
@@ -57,6 +59,26 @@ def test_golden_datagrams_are_byte_for_byte_those_on_disk(name, path, number):
     assert decode(frame.kind, frame.body) == MESSAGES_OF_THE_VECTORS[name]
 
 
+def test_the_golden_word_of_a_lease_given_back():
+    ours, theirs = channels()
+    said = b"given " + b"goal-1".ljust(16, b"\0") + (6).to_bytes(8, "little")
+    tag = hmac.new(ours.keys.sending, said, hashlib.sha256).digest()[:16]
+    assert ours.give("goal-1", 6) == tag == bytes.fromhex(GOLDEN["given"])
+    assert theirs.gave("goal-1", 6, tag)
+
+
+@given(st.sampled_from(["goal-1", "goal-2"]), st.integers(0, 2**62), SESSIONS)
+def test_the_word_is_of_one_pair_epoch_session_and_direction(pair, epoch, session):
+    ours, theirs = channels()
+    tag = ours.give(pair, epoch)
+    assert theirs.gave(pair, epoch, tag) and not ours.gave(pair, epoch, tag)
+    assert not theirs.gave(pair, epoch + 1, tag) and not theirs.gave("goal-3", epoch, tag)
+    if session != A.session:
+        assert not channels(a=End("pitch-a1", session))[1].gave(pair, epoch, tag)
+    if session != B.session:
+        assert not channels(b=End("pitch-a2", session))[1].gave(pair, epoch, tag)
+
+
 def test_both_ends_agree_and_each_direction_has_its_own_key():
     ours, theirs = channels()
     assert (ours.keys.sending, ours.keys.receiving) == (theirs.keys.receiving, theirs.keys.sending)
@@ -69,9 +91,6 @@ def test_both_ends_agree_and_each_direction_has_its_own_key():
 def _first(message: Message) -> tuple[Kind, int, int, bytes]:
     kind, body = encode(message)
     return kind, 0, 1, body
-
-
-SESSIONS = st.binary(min_size=16, max_size=16)
 
 
 @given(SESSIONS, SESSIONS, SESSIONS)

@@ -47,6 +47,12 @@ def test_any_bytes_are_one_or_none(data):
     assert one is None or encode_told(one) == data
 
 
+def test_a_clock_that_has_not_come_as_far_as_the_silence_is_unknown():
+    one = SwitchTold(7, 5, 850, "silence", "last beat", ())
+    told = told_of({**one.document("node-b"), "ptp_ns": -60_000_000})
+    assert told.ptp_ns == 0 and decode_told(encode_told(told)) == told
+
+
 def test_golden():
     one = SwitchTold(
         7, 1_795_256_797_603_970_702, 850, "silence", "last beat", (StepTold("lease", "ok", 40_000, None),)

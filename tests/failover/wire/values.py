@@ -20,6 +20,7 @@ from failover.wire.beats import (
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=16)
 U64 = st.integers(0, 2**64 - 1)
 EPOCHS = st.integers(0, MAX_EPOCH)
+TAGS = st.binary(min_size=16, max_size=16)
 _FLAG = st.booleans()
 HEALTH = st.builds(Health, st.integers(0, 65535), _FLAG, _FLAG, _FLAG, _FLAG, _FLAG)
 CURSORS = st.lists(
@@ -28,9 +29,9 @@ CURSORS = st.lists(
     unique_by=lambda cursor: cursor.camera,
 ).map(tuple)
 BEATS: st.SearchStrategy[Beat] = st.builds(
-    Beat, U64, st.sampled_from(Role), EPOCHS, HEALTH, CURSORS, U64, U64, _FLAG, _FLAG, U64, EPOCHS
+    Beat, U64, st.sampled_from(Role), EPOCHS, HEALTH, CURSORS, U64, U64, _FLAG, _FLAG, U64, EPOCHS, TAGS
 )
-ASKS = st.builds(Ask, st.sampled_from(["claim", "look", "release"]), NAMES, NAMES, EPOCHS, U64, U64, EPOCHS)
+ASKS = st.builds(Ask, st.sampled_from(["claim", "look", "release"]), NAMES, NAMES, EPOCHS, U64, U64, EPOCHS, TAGS)
 GRANTS = st.builds(Grant, U64, EPOCHS, U64)
 DENIALS = st.builds(Denial, U64, EPOCHS, NAMES | st.just(""), U64, st.sampled_from(Reason))
 CONFIRMS = st.builds(

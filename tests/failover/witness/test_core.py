@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from failover.wire.beats import Ask, Denial, Grant, Reason
-from failover.witness.core import MAX_PAIRS, MAX_TOLD_EPOCH, RETRY_NS, WAIT_NS, Change, LeaseTable
+from failover.core.types import MAX_TOLD_EPOCH
+from failover.wire.beats import MAX_EPOCH, Ask, Denial, Grant, Reason
+from failover.witness.core import MAX_PAIRS, RETRY_NS, WAIT_NS, Change, Holder, LeaseTable
 
 MS = 1_000_000
 LEASE = 100 * MS
-A, B = b"session of a...", b"session of b..."
+A, B = b"session of node a"[:16], b"session of node b"[-16:]
 
 
 @dataclass
@@ -28,8 +29,13 @@ class Counter:
         return self.last
 
 
+def own_word(holder: Holder, ask: Ask) -> bool:
+    """In these tests a session's word is the session itself; the real one is the channel's."""
+    return ask.given_tag == holder.session
+
+
 def table(quarantine_ns: int = 0, epochs: Counter | None = None, **more) -> LeaseTable:
-    return LeaseTable(epochs or Counter(), quarantine_ns, 200 * MS, **more)
+    return LeaseTable(epochs or Counter(), quarantine_ns, 200 * MS, own_word, **more)
 
 
 REQUESTS = iter(range(1, 1_000_000))
@@ -140,9 +146,9 @@ def test_nobody_else_can_give_it_back(node, session):
     assert denied(leases, look("a"), A, 10 * MS).holder == "a"
 
 
-def shown(node, given, epoch=0) -> Ask:
+def shown(node, given, epoch=0, tag=A) -> Ask:
     """A claim with the twin's word."""
-    return Ask("claim", "goal-1", node, epoch, LEASE, next(REQUESTS), given)
+    return Ask("claim", "goal-1", node, epoch, LEASE, next(REQUESTS), given, tag)
 
 
 def test_the_twins_word_that_it_gave_its_lease_back_is_as_good_as_its_own():
@@ -156,6 +162,15 @@ def test_the_twins_word_that_it_gave_its_lease_back_is_as_good_as_its_own():
         ("b", "claimed"),
     ]
     assert denied(leases, claim("a", 1), A, 20 * MS).holder == "b"
+
+
+@pytest.mark.parametrize("tag", [bytes(16), B, b"a's last session"])
+def test_a_twin_cannot_make_the_holders_word(tag):
+    leases = table()
+    leases.ask(claim("a"), A, 0)
+    assert denied(leases, shown("b", 1, tag=tag), B, 10 * MS).holder == "a"
+    assert leases.unproven == 1
+    assert isinstance(leases.ask(claim("a", 1), A, 20 * MS), Grant)
 
 
 @pytest.mark.parametrize("given", [0, 1, 3])
@@ -238,6 +253,16 @@ def test_epochs_go_above_what_nodes_know():
     leases.ask(look("b", 50), B, 10 * MS)
     assert leases.ask(claim("a", 42), A, 20 * MS).epoch == 51
     assert leases.ask(claim("a", MAX_TOLD_EPOCH + 1), A, 30 * MS).epoch == 51
+
+
+def test_a_mad_node_cannot_use_up_the_epochs_of_all():
+    leases = table()
+    for told in (MAX_TOLD_EPOCH, MAX_EPOCH, MAX_TOLD_EPOCH):
+        leases.ask(look("b", told), B, 0)
+        leases.ask(release("a", told), A, 0)
+    found = [leases.ask(claim("a", pair=f"goal-{pair}"), A, pair * MS) for pair in range(1, 60)]
+    epochs = [answer.epoch for answer in found if isinstance(answer, Grant)]
+    assert epochs == sorted(epochs) and len(epochs) == 59 and MAX_EPOCH - epochs[-1] > 2**60
 
 
 def test_a_slow_disk_stops_new_holders_only():

@@ -22,7 +22,7 @@ class Claimant:
     held: list[tuple[int, int, int]] = field(default_factory=list)  # from, until, epoch
     known: int = 0
     gave: int = 0  # the highest epoch that it gave back, and never takes up again
-    given: int = 0  # and its twin, as far as it has heard
+    given: tuple[int, bytes] = (0, bytes(16))  # and its twin, as far as it has heard: in its own word
     requests: dict[int, int] = field(default_factory=dict)
     number: int = 0
 
@@ -65,13 +65,20 @@ class World:
             node.held = [(start, min(until, self.now_ns), epoch) for start, until, epoch in node.held]
             node.gave = node.known
         node.requests[node.number] = self.now_ns
-        words = Ask(what, "goal-1", name, node.known, LEASE, node.number, node.given)  # type: ignore[arg-type]
+        words = Ask(what, "goal-1", name, node.known, LEASE, node.number, *node.given)  # type: ignore[arg-type]
         self.under_way.append((node, words))
 
     def tell(self, name: str) -> None:
         """A beat of this node comes through."""
         twin = self.nodes["b" if name == "a" else "a"]
-        twin.given = max(twin.given, self.nodes[name].gave)
+        if self.nodes[name].gave:
+            twin.given = self.nodes[name].gave, self.nodes[name].session
+
+    def lie(self, name: str, epoch: int) -> None:
+        """This node is mad: it shows words that it made itself, and those of sessions that are over."""
+        self.nodes[name].given = epoch, max(0, self.sessions - 2).to_bytes(16, "little") if epoch % 2 else b"!" * 16
+        if self.nodes[name].given[1] in {node.session for node in self.nodes.values()}:
+            self.nodes[name].given = epoch, b"?" * 16
 
     def arrive(self, index: int) -> None:
         node, message = self.under_way.pop(index % len(self.under_way))
@@ -107,6 +114,7 @@ STEPS = st.lists(
         st.tuples(st.just("release"), st.sampled_from("ab")),
         st.tuples(st.just("look"), st.sampled_from("ab")),
         st.tuples(st.just("tell"), st.sampled_from("ab")),
+        st.tuples(st.just("lie"), st.tuples(st.sampled_from("ab"), st.integers(0, 12))),
         st.tuples(st.just("arrive"), st.integers(0, 20)),
         st.tuples(st.just("arrive"), st.just(0)),
         st.tuples(st.just("lose"), st.integers(0, 20)),
@@ -128,6 +136,8 @@ def test_never_two_holders_and_epochs_grow(steps):
             world.ask(value, what)
         elif what == "tell":
             world.tell(value)
+        elif what == "lie":
+            world.lie(*value)
         elif what == "arrive" and world.under_way:
             world.arrive(value)
         elif what == "lose" and world.under_way:
@@ -150,7 +160,7 @@ def test_the_world_would_see_that_the_witness_was_lied_to_by_the_twin():
         world.arrive(0)
         world.arrive(0)
     world.check()
-    given = replace(shown("b", 2), request=world.nodes["b"].number + 1)
+    given = replace(shown("b", 2, tag=world.nodes["a"].session), request=world.nodes["b"].number + 1)
     world.nodes["b"].requests[given.request] = world.now_ns
     world.under_way.append((world.nodes["b"], given))
     world.arrive(0)

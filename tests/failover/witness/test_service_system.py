@@ -120,6 +120,20 @@ def test_a_release_that_cannot_reach_the_witness_comes_through_the_twin(site, wi
         b.wire.close()
 
 
+def test_a_twin_that_lies_about_its_twins_lease_gets_nothing_and_is_named(witness, nodes):
+    a, b = nodes
+    run_nodes([a], lambda: a.of(Granted), claims(a))
+    run_nodes(nodes, lambda: b.of(Denied), claims(a, b))
+    epoch = a.of(Granted)[-1].epoch
+    for tag in (bytes(16), b.wire.witness.give("goal-1", epoch)):  # none, and one of its own making
+        b.wire._given = epoch, tag
+        b.events.clear()
+        run_nodes(nodes, lambda: b.of(Denied), claims(a, b))
+        assert not b.of(Granted)
+    wait_for(lambda: witness.events("unproven") and witness.status()["counters"]["unproven"] >= 2)
+    assert "node-b" not in {event["holder"] for event in witness.events()}
+
+
 def test_a_grant_that_crosses_a_release_is_not_ours(witness, nodes):
     a, _ = nodes
     run_nodes([a], lambda: a.of(Granted), claims(a))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from hil.failover.campaign import Figures, Result, Tally, plan
 from hil.failover.evidence import completed, load, save
 from hil.failover.faults import FAULTS
-from hil.failover.judge import Takeover, Verdict, judge
-from tests.hil.failover.test_judge import MUST, clean
+from hil.failover.judge import Cost, Takeover, Verdict, judge
+from hil.failover.recording import Steps
+from tests.hil.failover.test_judge import MUST, clean, spared
 
 TIMED = [name for name, fault in FAULTS.items() if fault.timed]
 TURN = len(FAULTS) + len(TIMED)
@@ -53,9 +55,33 @@ def test_a_tally_counts_violations_and_times_the_timed():
 
 
 def test_evidence_that_was_kept_gives_the_same_verdict(tmp_path: Path):
-    evidence = clean()
-    save(evidence, tmp_path / "evidence.json")
-    assert judge(load(tmp_path / "evidence.json"), MUST) == judge(evidence, MUST)
+    for evidence in (clean(), spared(missing=(60, 61))):
+        save(evidence, tmp_path / "evidence.json")
+        assert load(tmp_path / "evidence.json").spared == evidence.spared
+        assert judge(load(tmp_path / "evidence.json"), MUST) == judge(evidence, MUST)
+
+
+def test_a_trial_answers_for_its_stretch_of_the_film():
+    good = replace(result("power-cut", 90.0), film=Steps(40.2, ()))
+    torn = replace(result("freeze", 90.0), film=Steps(80.1, ("recording: a step of 80.1 ms after PTP 7",)))
+    assert good.good and not torn.good
+    assert "VIOLATED: recording: a step of 80.1 ms" in torn.text()
+    tally = Tally([good, torn])
+    assert tally.violated == 1
+    assert (tally.film_steps()["freeze"].max, tally.film_steps()["power-cut"].max) == (80.1, 40.2)
+
+
+def test_what_a_fault_costs_is_said():
+    costly = result("both-active", 900.0)
+    assert costly.verdict is not None
+    verdict = replace(costly.verdict, cost=Cost("not both agents ran", 70, 57))
+    costly = replace(costly, verdict=verdict, film=Steps(40.1, (), spared_ms=2_400.0))
+    assert costly.good
+    assert "[in the fault 57 of 70 exposures missing: not both agents ran]" in costly.text()
+    tally = Tally([costly, result("power-cut", 90.0)])
+    assert tally.costs() == {"both-active": [verdict.cost]}
+    steps = tally.film_steps()
+    assert (steps["both-active"].max, steps["both-active, its own time"].max) == (40.1, 2_400.0)
 
 
 def test_a_history_completes_a_takeover():
