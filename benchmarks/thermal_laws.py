@@ -5,7 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from thermal.simulate.laws import Order, tj_of
+from thermal.plant.profiles import Profile
+from thermal.simulate.figures import BUSY_LOAD
+from thermal.simulate.laws import LineLaw, Order, tj_of
+from thermal.simulate.run import BEGIN_NS
 from thermal.types import Command, Sample
 
 # NVIDIA Jetson Linux Developer Guide (r34.1), "nvfancontrol.conf" for Jetson Orin: profile cool (the default), TMARGIN
@@ -53,6 +56,26 @@ def table(margin_k: float) -> tuple[float, float]:
         if margin_k <= high:
             return low_pwm + (margin_k - low) / (high - low) * (high_pwm - low_pwm), hysteresis_k
     return points[-1][2], points[-1][1]
+
+
+class FullInPlay:
+    """No law at all: told the schedule to the second, the asked line at rest and the full fan from kick-off on.
+
+    Whoever learns of the match when it begins cannot be cooler in it: what the full fan alone has over this, it has
+    from running at full speed through rest and warm-up, by a heatsink and a box that are cooler at kick-off.
+    """
+
+    name = "full fan in play"
+    period_s = 1.0
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._line = LineLaw()
+
+    def order(self, sample: Sample, now_ns: int) -> Order:
+        """One tick."""
+        load = self._profile.at((now_ns - BEGIN_NS) / 1e9)[1].load
+        return Order(Command(100.0, 0)) if load >= BUSY_LOAD else self._line.order(sample, now_ns)
 
 
 class Openpilot:

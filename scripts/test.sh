@@ -19,7 +19,17 @@ if [ "$(id -u)" -eq 0 ]; then
   export TOUCHLINE_REQUIRE_VIRTUAL=1
   step "virtual node image" touchline hil virtual build
 fi
-step "pytest" pytest --cov --cov-report=term:skip-covered "$@"
+if [ $# -gt 0 ]; then
+  step "pytest" pytest "$@"
+else
+  # What starts no process shares the cores; what does gets them to itself: its timing is part of what is tested.
+  coverage erase
+  quiet=(--cov --cov-append --cov-report=)
+  step "unit tests" pytest -n auto -m "not system" --ignore=tests/hil/virtual "${quiet[@]}"
+  step "system tests" pytest -m system --ignore=tests/hil/virtual "${quiet[@]}"
+  step "virtual node" pytest tests/hil/virtual "${quiet[@]}"
+  echo "lines and branches covered: $(coverage report --format=total) % (the table: coverage report)"
+fi
 if [ ${#failed[@]} -gt 0 ]; then
   echo "failed: ${failed[*]}"
   exit 1

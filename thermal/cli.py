@@ -11,7 +11,6 @@ from touchline.lazy import LazyGroup
 # name -> (module:object, the line that --help shows); a module is imported when its command is called
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "identify": ("thermal.identify.cli:identify", "Fit the node's cooling from a recorded run and propose gains."),
-    "needed": ("thermal.service_cli:needed", "Whether this node's fan is ours; systemd asks."),
     "run": ("thermal.service_cli:run", "Run the fan service of this node until SIGTERM; systemd does that."),
     "simulate": ("thermal.simulate.cli:simulate", "Simulate a match day: figures, and a picture of the whole run."),
     "status": ("thermal.service_cli:status", "Temperature, fan, clocks, power and faults of this node."),

@@ -6,11 +6,16 @@ the time that Python takes. Full speed comes first and in any case: the daemon m
 
 ``pwm1_enable`` = 0 is off, and a ``pwm1`` written then is lost: so duty, enable, duty again.
 Exit status: 0 when the fan is at full speed or there is none, 1 when it cannot be driven.
+
+Full speed does not stay by itself: where a zone's trip has the fan as its cooling device, the kernel's step_wise
+governor takes it down as the zone cools, to the lowest level, which may be off. So ``--hold``, run while the service is
+given up, looks every second and writes again, until the vendor's daemon has the fan.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +24,7 @@ HWMON = "sys/class/hwmon"
 FAN = "pwmfan"
 FULL = "255"
 VENDOR_UNIT = "nvfancontrol.service"
+TURN_S = 1.0
 _WAIT_S = 5.0
 
 
@@ -39,7 +45,23 @@ def full_speed(folder: str) -> bool:
     if os.path.exists(switch) and _read(switch) != "1":  # noqa: PTH110
         _write(switch, "1")
         _write(f"{folder}/pwm1", FULL)
+    return at_full(folder)
+
+
+def at_full(folder: str) -> bool:
+    """Whether one fan is on and at full speed."""
+    switch = f"{folder}/pwm1_enable"
     return _read(f"{folder}/pwm1") == FULL and (not os.path.exists(switch) or _read(switch) == "1")  # noqa: PTH110
+
+
+def keep(root: str) -> bool:
+    """One turn of the hold: full speed again where somebody took it; False when that was the vendor's daemon."""
+    low = [folder for folder in fans(root) if not at_full(folder)]
+    if low and _systemctl("--quiet", "is-active"):
+        return False
+    for folder in low:
+        full_speed(folder)
+    return True
 
 
 def vendor_back() -> bool:
@@ -48,8 +70,13 @@ def vendor_back() -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``[--sysfs-root FOLDER]``."""
-    root = arguments[1] if len(arguments) == 2 and arguments[0] == "--sysfs-root" else "/"
+    """``[--hold] [--sysfs-root FOLDER]``."""
+    root = arguments[-1] if "--sysfs-root" in arguments[:-1] else "/"
+    if "--hold" in arguments:
+        while keep(root):
+            select.select((), (), (), TURN_S)
+        print(f"touchline safe: {VENDOR_UNIT} has the fan", file=sys.stderr)  # noqa: T201
+        return 0
     found = fans(root)
     driven = [full_speed(folder) for folder in found]
     back = vendor_back()

@@ -1,4 +1,4 @@
-"""``touchline thermal run``, ``status`` and ``needed``."""
+"""``touchline thermal run`` and ``status``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from touchline.errors import ConfigError, GateError, LinkError
-from touchline.shell import answer_needed, config_option, emit, json_option
+from touchline.shell import config_option, emit, json_option
 
 if TYPE_CHECKING:
     from touchline.config import NodeConfig
@@ -88,17 +88,3 @@ def status(config_path: Path, watch: bool, check: bool, as_json: bool) -> None:
         raise LinkError(told.why, hint="systemctl status touchline-thermal; the fan is at full speed or the vendor's")
     if check and told.status is not None and (told.hot or told.status.faults):
         raise GateError("the node is hot or has faults", hint="they are listed above")
-
-
-@click.command()
-@config_option()
-def needed(config_path: Path) -> None:
-    """Exit with 0 when this node's fan is ours ([thermal] is there), with 1 when not: systemd asks before it starts us.
-
-    Whatever keeps it from knowing is 255, which systemd takes for a failure; 1 to 254 would skip the unit in silence.
-
-    \b
-    Example:
-      touchline thermal needed --config node.toml && echo ours
-    """
-    answer_needed(config_path, lambda config: config.thermal is not None, "this node's fan is ours")

@@ -59,8 +59,9 @@ class Sample:
     """One look at the board. Missing names are as bad as failed ones: the judge knows what must be there.
 
     ``zones_c``: by canonical name ("tj", "cpu", "gpu", "soc0", "cv0" ...). ``duty_pct``: the PWM register read back,
-    0 when the output is disabled. ``power_w``: by rail label. ``clock_hz``: what each domain may run at most now, read
-    back. ``oc_events``: cumulative over-current counters by name. ``ambient_c``: a sensor of the box, if there is one.
+    0 when the output is disabled. ``power_w``: by rail label. ``clock_hz``: what each domain may run at most now, or
+    runs at where that is more, read back. ``oc_events``: cumulative over-current counters by name. ``ambient_c``: a
+    sensor of the box, if there is one.
     """
 
     at_ns: int

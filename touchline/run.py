@@ -30,16 +30,21 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``argv`` to its end and return its output.
 
-    Raises :class:`ResourceError` when it cannot start or outlasts ``timeout_s``, and :class:`TouchlineError` with the
-    end of its standard error when it fails.
+    Raises :class:`ResourceError` when it cannot start (never a bare OSError) or outlasts ``timeout_s``, and
+    :class:`TouchlineError` with the end of its standard error when it fails.
     """
     words = [str(word) for word in argv]
     try:
         done = subprocess.run(words, input=stdin, capture_output=True, timeout=timeout_s, env=env, cwd=cwd, check=False)
-    except FileNotFoundError as error:
-        raise ResourceError(f"{words[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise ResourceError(f"{words[0]} did not finish within {timeout_s:g} s") from error
+    except OSError as error:  # not there, not to be executed, no process or memory left
+        if isinstance(error, FileNotFoundError) and error.filename == words[0]:
+            raise ResourceError(f"{words[0]} is not installed") from error
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+        raise ResourceError(
+            f"{words[0]} could not be run: {what}", hint="check memory, processes and rights"
+        ) from error
     if done.returncode != 0:
         last = done.stderr.decode(errors="replace").strip()[-_LAST_WORDS:]
         raise TouchlineError(f"{words[0]} failed with status {done.returncode}: {last}")

@@ -34,6 +34,7 @@ def answer_needed(config_path: Path, wanted: Callable[[NodeConfig], bool], what:
     """Exit with 0 when the node's configuration wants ``what``, 1 when not: for a unit's ExecCondition.
 
     Whatever keeps it from knowing is 255, which systemd takes for a failure; 1 to 254 would skip the unit in silence.
+    Not for a unit with ``Restart=``: such a failure is restarted for ever, whatever ``RestartPreventExitStatus`` says.
     """
     try:
         from touchline.config import NodeConfig, load

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flash.bundle.node.place import CONFIG
-from tests.systemd.units import FOLDER, REPO, value, values
-from thermal.protect import flush, quiet, status
+from tests.systemd.units import FOLDER, REPO, asks_for_table, value, values
+from thermal.protect import events, flush, mount, quiet, service, status
 from touchline.config.protect import ProtectSection
 
 PROTECT = FOLDER / "touchline-protect.service"
@@ -25,11 +25,12 @@ def longest(key: str) -> float:
     return max(float(rule.le) for rule in ProtectSection.model_fields[key].metadata if hasattr(rule, "le"))
 
 
-@pytest.mark.parametrize(("unit", "more"), [(PROTECT, ""), (TRACE, " --part trace")])
-def test_a_node_without_protect_is_skipped(unit, more):
-    assert value(unit, "ConditionPathExists") == str(CONFIG)
-    asked = f"{PROGRAM} protect needed --config {CONFIG}{more}"
-    assert values(unit, "ExecCondition") == [f"/bin/grep -q protect {CONFIG}", asked]
+def test_a_node_without_protect_is_skipped():
+    for unit in (PROTECT, TRACE):
+        assert value(unit, "ConditionPathExists") == str(CONFIG)
+    assert "protect" in asks_for_table(PROTECT, str(CONFIG))
+    asked = f"{PROGRAM} protect needed --config {CONFIG} --part trace"
+    assert values(TRACE, "ExecCondition") == [f"/bin/grep -q protect {CONFIG}", asked]
 
 
 @pytest.mark.parametrize(
@@ -95,14 +96,19 @@ def test_the_flush_comes_every_30_s():
     assert float(value(FLUSH, "TimeoutStartSec")) < flush.LATE_S
 
 
-def test_the_trace_is_flushed_after_the_agents_end():
-    """Started before it, so stopped after it; stopped whenever it is; started with it again."""
+def test_the_trace_is_flushed_after_the_agents_end_and_holds_up_no_restart():
+    """Started before it, so stopped after it; stopped once nobody wants it; a crashed agent that comes again does."""
     assert value(TRACE, "Before") == AGENT.name
-    assert value(TRACE, "PartOf") == AGENT.name
     assert value(TRACE, "WantedBy") == AGENT.name
+    assert value(TRACE, "StopWhenUnneeded") == "yes"
+    assert values(TRACE, "PartOf") == [], "a restart of the agent would be one of this, and wait for a flush of 2 GB"
     assert value(TRACE, "RemainAfterExit") == "yes"
     assert value(TRACE, "ExecStop") == f"{PROGRAM} protect flush-trace --config {CONFIG}"
     assert values(TRACE, "ExecStart") == []
+
+
+def test_a_stop_has_time_to_give_the_disk_back():
+    assert float(value(PROTECT, "TimeoutStopSec")) > service.LAST_LOOK_S + mount.REMOUNT_S + 2 * events.CLOSE_S
 
 
 def test_the_archive_of_the_example_is_where_the_unit_may_write():

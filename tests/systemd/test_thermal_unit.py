@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from flash.bundle.node.place import CONFIG
-from tests.systemd.units import FOLDER, value, values
+from tests.systemd.units import FOLDER, asks_for_table, read_unit, value, values
 from thermal.status import FILE
 from thermal.sysfs.table import FAN, PWM_FULL, VENDOR_UNIT
 from touchline.config.thermal import ThermalSection
 
 THERMAL = FOLDER / "touchline-thermal.service"
+HOLD = FOLDER / "touchline-thermal-hold.service"
 AGENT = FOLDER / "touchline-agent.service"
-PROGRAM = "/opt/touchline/current/bin/touchline"
 PYTHON = "/opt/touchline/current/venv/bin/python"
 
 
@@ -27,8 +27,7 @@ def longest_period_s() -> float:
 
 def test_a_node_without_thermal_is_skipped():
     assert value(THERMAL, "ConditionPathExists") == str(CONFIG)
-    asked = f"{PROGRAM} thermal needed --config {CONFIG}"
-    assert values(THERMAL, "ExecCondition") == [f"/bin/grep -q thermal {CONFIG}", asked]
+    assert "thermal" in asks_for_table(THERMAL, str(CONFIG))
 
 
 def test_it_is_started_again_for_ever_and_killed_when_it_hangs():
@@ -42,6 +41,17 @@ def test_it_is_started_again_for_ever_and_killed_when_it_hangs():
     assert watchdog_s >= 2 * longest_period_s()
     assert watchdog_s <= 5
     assert watchdog_s > 2 * ThermalSection.model_fields["period_s"].default
+
+
+def test_given_up_the_fan_is_held_at_full_speed_until_the_next_start():
+    assert HOLD.name in value(THERMAL, "OnFailure").split()
+    assert value(HOLD, "ExecStart") == f"{PYTHON} -I -m thermal.safe --hold"
+    assert value(HOLD, "Conflicts") == value(HOLD, "After") == THERMAL.name
+    assert value(HOLD, "Restart") == "on-failure"  # it ends well when the vendor's daemon has the fan
+    assert values(HOLD, "WantedBy") == values(HOLD, "PartOf") == []
+    of_the_service = {(key, text) for _, key, text in read_unit(THERMAL)}
+    own = {"Description", "Conflicts", "After", "ExecStart", "Restart"}
+    assert {(key, text) for _, key, text in read_unit(HOLD) if key not in own} <= of_the_service
 
 
 def test_it_comes_after_those_who_set_the_same_and_conflicts_with_nobody():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
@@ -20,6 +21,14 @@ def read_unit(path: Path) -> list[tuple[str, str, str]]:
             key, _, value = line.partition("=")
             rows.append((section, key, value))
     return rows
+
+
+def asks_for_table(path: Path, config: str) -> str:
+    """The pattern with which a unit's only condition asks ``config`` for its table, as grep gets it."""
+    words = shlex.split(value(path, "ExecCondition"))
+    assert words[:2] == ["/bin/grep", "-Eq"]
+    assert words[3:] == [config]
+    return words[2]
 
 
 def values(path: Path, key: str) -> list[str]:

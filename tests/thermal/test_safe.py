@@ -89,6 +89,53 @@ def test_it_imports_the_standard_library_alone():
         assert all(name.partition(".")[0] in sys.stdlib_module_names for name in names), names
 
 
+SYSTEMCTL = """#!/bin/sh
+test -e "$(dirname "$0")/$2"
+"""
+
+
+@pytest.fixture
+def vendor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder in which a file named as a verb (``is-active``) makes systemctl say yes to it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "systemctl").write_text(SYSTEMCTL)
+    (folder / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+@pytest.mark.usefixtures("no_systemd")
+def test_a_fan_that_the_kernel_lowers_is_at_full_speed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = a_fan(tmp_path)
+    for _ in range(3):
+        (folder / "pwm1").write_text("88\n")
+        assert safe.keep(str(tmp_path))
+        assert [(folder / name).read_text().strip() for name in ("pwm1", "pwm1_enable")] == ["255", "1"]
+    assert safe.keep(str(tmp_path))
+    assert not capsys.readouterr().err
+
+
+def test_the_hold_leaves_the_fan_to_the_vendors_daemon_once_that_runs(tmp_path: Path, vendor: Path):
+    folder = a_fan(tmp_path)
+    assert safe.keep(str(tmp_path))
+    (vendor / "is-active").touch()
+    assert safe.keep(str(tmp_path))  # it has not written yet
+    (folder / "pwm1").write_text("51\n")
+    assert not safe.keep(str(tmp_path))
+    assert (folder / "pwm1").read_text() == "51\n"
+
+
+@pytest.mark.usefixtures("vendor")
+def test_a_hold_ends_well_when_the_vendors_daemon_has_the_fan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    turns = iter([True, True, False])
+    waited: list[float] = []
+    monkeypatch.setattr(safe, "keep", lambda _root: next(turns))
+    monkeypatch.setattr("select.select", lambda *words: waited.append(words[3]))
+    assert safe.main(["--hold", "--sysfs-root", str(tmp_path)]) == 0
+    assert waited == [safe.TURN_S] * 2
+
+
 @pytest.mark.system
 def test_it_starts_in_no_time_and_loads_nothing_of_ours(tmp_path: Path):
     folder = a_fan(tmp_path)

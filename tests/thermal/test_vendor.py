@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from subprocess import CompletedProcess
+
+import pytest
 
 from thermal.vendor import Vendor
 from touchline.errors import ResourceError, TouchlineError
@@ -53,6 +57,15 @@ def test_started_where_it_is_installed_or_was_running_and_never_waited_for():
 
 def test_a_machine_without_systemd():
     vendor = Vendor(Systemctl(missing=True))
+    assert (vendor.running(), vendor.installed(), vendor.stop(), vendor.start()) == (False, False, None, False)
+
+
+def test_a_machine_that_can_make_no_process(monkeypatch: pytest.MonkeyPatch):
+    def popen(*_words: object, **_settings: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("subprocess.Popen", popen)
+    vendor = Vendor()
     assert (vendor.running(), vendor.installed(), vendor.stop(), vendor.start()) == (False, False, None, False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -35,6 +36,27 @@ def test_run_gives_output_or_the_last_words():
         run([sys.executable, "-c", "import select; select.select([],[],[],60)"], timeout_s=0.2)
     with pytest.raises(ResourceError, match="not installed"):
         run(["/no/such/program"])
+
+
+def raising(error: OSError):
+    def popen(*_words: object, **_settings: object):
+        raise error
+
+    return popen
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_process_that_cannot_be_made_is_our_error_with_the_commands_name(monkeypatch, number):
+    monkeypatch.setattr("subprocess.Popen", raising(OSError(number, os.strerror(number))))
+    with pytest.raises(ResourceError, match=f"true could not be run: {os.strerror(number)}"):
+        run(["true"])
+
+
+def test_what_is_no_program_and_a_folder_that_is_gone_are_our_errors(tmp_path):
+    with pytest.raises(ResourceError, match=f"{tmp_path} could not be run: {tmp_path}: Permission denied"):
+        run([tmp_path])
+    with pytest.raises(ResourceError, match=f"could not be run: {tmp_path / 'gone'}: No such file"):
+        run([sys.executable, "--version"], cwd=tmp_path / "gone")
 
 
 def test_notify_reaches_a_supervisor(tmp_path):

@@ -16,10 +16,10 @@ SATURATED_NS: Final = 5 * NS_PER_S  # the fan needs a moment to get there
 CONFIRM_NS: Final = 3 * NS_PER_S // 2  # two looks: a spike of one look costs no clocks
 FALLING_C: Final = 0.5  # so much cooler since the last rung: that rung still works, no other yet
 OFF_LIMIT_PCT: Final = 95.0  # asked of the fan by temperature alone: it has something left to give
-SIGHT_NS: Final = 10 * NS_PER_S  # seeing again for so long ends what blindness took
+SIGHT_NS: Final = 10 * NS_PER_S  # seeing, or driving the fan, for so long ends what blindness or its refusal took
 MOST_WAITS: Final = 16
-APPLY_NS: Final = 3 * NS_PER_S  # a cap shows in what is read back by then
-TOLERANCE: Final = 1.001  # of clocks read back, against rounding to kHz
+APPLY_NS: Final = 3 * NS_PER_S  # a limit is written at once, clocks follow within 0.1 s, and three looks say so
+TOLERANCE: Final = 1.02  # of clocks read back: counters read a percent off, steps lie 3.5 % (CPU) and 8 % (GPU) apart
 
 
 def ladder(
@@ -28,7 +28,7 @@ def ladder(
     """Move the ladder on. ``fan``: the duty of this tick, and how the fan is."""
     hot_c, fan_state = readings.hot.value_c, fan[1]
     if hot_c is None:
-        return _give(settings, replace(state, blind_ns=now_ns, calm_ns=None), now_ns)
+        return lower(settings, replace(state, calm_ns=None), now_ns)
     state = _watch(settings, state, readings, fan, now_ns)
     if _at_once(settings, state, hot_c, fan_state, now_ns):
         waits = _relapse(settings, state, now_ns)
@@ -97,15 +97,20 @@ def _releasable(settings: Settings, state: CapState, now_ns: int) -> bool:
     return state.level > 0 and lasted(state.calm_ns, now_ns) >= state.waits * settings.release_every_ns
 
 
+def lower(settings: Settings, state: CapState, now_ns: int) -> CapState:
+    """Nothing to act on, or no fan to act with: the lowest rung, now and until that has been over for a while."""
+    return _give(settings, replace(state, helpless_ns=now_ns), now_ns)
+
+
 def _give(settings: Settings, state: CapState, now_ns: int) -> CapState:
-    """What is commanded: what heat asks for, or the lowest rung while blind and shortly after."""
-    blind = state.blind_ns is not None and now_ns - state.blind_ns < SIGHT_NS
-    given = max(settings.lowest, state.level) if blind else state.level
+    """What is commanded: what heat asks for, or the lowest rung while helpless and shortly after."""
+    helpless = state.helpless_ns is not None and now_ns - state.helpless_ns < SIGHT_NS
+    given = max(settings.lowest, state.level) if helpless else state.level
     return replace(state, given=given)
 
 
 def _over(settings: Settings, state: CapState, readings: Readings) -> bool:
-    """A domain may run faster than the cap that was given."""
+    """A domain runs faster than the cap that was given, or may."""
     asked = caps(settings, state.given)
     clocks = readings.clock_hz
     return any(

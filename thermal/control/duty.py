@@ -14,7 +14,8 @@ from thermal.control.state import DutyState
 from thermal.judge.state import Readings
 from thermal.types import Fresh, Reading
 
-SMOOTH_S: Final = 3.0  # of tj and power: noise of one look counts a quarter; far below the heatsink's time constant
+SMOOTH_S: Final = 12.0  # of tj: a tenth of the heatsink's time constant; what is faster, no fan can cool
+POWER_S: Final = 3.0  # of power: against the noise of one look, and early enough to be ahead of tj
 CREEP_S: Final = 30.0  # within the band the duty falls so slowly that nobody hears it
 FULL_PCT: Final = 100.0
 
@@ -47,7 +48,7 @@ def law(settings: Settings, state: DutyState, readings: Readings, wish: Wish, dt
     ahead_c = smooth_c + rise_ahead(settings, state, readings.ambient_c)
     push = settings.gain_pct_c * (ahead_c - settings.set_point_c) + state.integral_pct
     floor = line(settings, hot_c)
-    want = min(FULL_PCT, max(floor, line(settings, ahead_c)) + max(0.0, push))
+    want = max(floor, min(FULL_PCT, line(settings, smooth_c) + push)) if push > 0.0 else floor
     bounds = (max(floor, wish.least_pct), max(want, wish.least_pct))
     return replace(state, want_pct=want, duty_pct=_slew(settings, state.duty_pct, bounds, wish, dt_s))
 
@@ -66,7 +67,7 @@ def _feel(settings: Settings, state: DutyState, readings: Readings, dt_s: float)
     """Move the filters of power and ambient on. Without a fresh value they stand: nothing is known to change."""
     power, ambient = readings.power_w, readings.ambient_c
     if isinstance(power, Fresh):
-        smooth_w = _follow(state.power_w, power.value, dt_s, SMOOTH_S)
+        smooth_w = _follow(state.power_w, power.value, dt_s, POWER_S)
         sink_w = _follow(state.sink_w, smooth_w, dt_s, settings.sink_s)
         state = replace(state, power_w=smooth_w, sink_w=sink_w)
     if isinstance(ambient, Fresh):

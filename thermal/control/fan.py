@@ -38,11 +38,17 @@ def supervise(settings: Settings, state: FanState, readings: Readings, last_pct:
     return replace(state, stalled=stalled or (state.stalled and not freed))
 
 
-def least(settings: Settings, state: FanState, readings: Readings) -> float:
+def unheard(settings: Settings, readings: Readings, now_ns: int) -> str:
+    """Why the tachometer says nothing (it fails, it is frozen); empty when it does, or is only late by a look."""
+    rpm = readings.fan_rpm
+    if not settings.tachometer or isinstance(rpm, Fresh):
+        return ""
+    return rpm.why if isinstance(rpm, Failed) or now_ns - rpm.at_ns > settings.stale_ns else ""
+
+
+def least(settings: Settings, state: FanState, readings: Readings, now_ns: int) -> float:
     """The least duty that the fan's own state asks for, %: all of it when nobody can tell that it turns."""
-    if not settings.tachometer:
-        return 0.0
-    if state.stalled or isinstance(readings.fan_rpm, Failed):
+    if state.stalled or unheard(settings, readings, now_ns):
         return 100.0
     return settings.kick_duty_pct if state.standing_ns is not None else 0.0
 

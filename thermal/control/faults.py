@@ -25,7 +25,7 @@ CODES: Final = {
     "too_hot": "at or above cap_now_c",
     "fan_stalled": "driven and standing: full duty, clocks capped early",
     "fan_slow": "far fewer rpm than its duty stands for",
-    "tachometer": "rpm cannot be read: full duty",
+    "tachometer": "rpm cannot be read, or stand still while the duty moves: full duty",
     "fan_taken": "the duty register reads back something else: somebody else writes; call Board.take() again",
     "capped": "clocks are capped",
     "cap_ignored": "clocks read back above the cap",
@@ -87,8 +87,9 @@ def _fan(scene: Scene) -> Iterator[Fault]:
     rpm, back = readings.fan_rpm, readings.duty_pct
     if state.fan.stalled:
         yield _fault("fan_stalled", "fan", ALARM, "the fan is driven and stands; full duty, clocks capped early")
-    if settings.tachometer and isinstance(rpm, Failed):
-        yield _fault("tachometer", "fan", WARNING, f"rpm: {rpm.why}; full duty")
+    unheard = fan.unheard(settings, readings, scene.now_ns)
+    if unheard:
+        yield _fault("tachometer", "fan", WARNING, f"rpm: {unheard}; full duty")
     if fan.slow(state.fan, scene.now_ns) and isinstance(rpm, Fresh):
         text = f"{rpm.value:.0f} rpm, {settings.full_rpm:g} at full duty expected; dust, a bad bearing or another fan?"
         yield _fault("fan_slow", "fan", WARNING, text)

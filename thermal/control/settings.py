@@ -38,14 +38,14 @@ class Settings(Rules):
     low_duty_pct: float = 30.0
     full_c: float = 70.0
     min_duty_pct: float = 30.0
-    set_point_c: float = 66.0
-    gain_pct_c: float = 3.0
-    integral_s: float = 40.0
+    set_point_c: float = 66.5
+    gain_pct_c: float = 4.7
+    integral_s: float = 90.0
     sink_k_w: float = 0.35
     sink_s: float = 90.0
     ahead_s: float = 20.0
     up_pct_s: float = 20.0
-    down_pct_s: float = 2.0
+    down_pct_s: float = 4.0
     band_pct: float = 2.0
     tachometer: bool = True
     full_rpm: float = 2900.0
@@ -57,7 +57,7 @@ class Settings(Rules):
     cap_above_c: float = 70.0
     cap_now_c: float = 74.0
     cap_every_ns: int = 10 * NS_PER_S
-    release_below_c: float = 66.5
+    release_below_c: float = 67.0
     release_every_ns: int = 60 * NS_PER_S
     budget_w: float = 55.0
 

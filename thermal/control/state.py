@@ -44,7 +44,7 @@ class CapState:
     looked_c: float = 0.0
     released_ns: int | None = None
     waits: int = 1  # times release_every: doubled on relapse
-    blind_ns: int | None = None  # blind last
+    helpless_ns: int | None = None  # blind, or with a fan that refuses, last
     over_ns: int | None = None  # clocks read back above the cap since
 
 

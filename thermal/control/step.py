@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from thermal.control.caps import ladder
+from thermal.control.caps import ladder, lower
 from thermal.control.duty import FULL_PCT, Wish, law
 from thermal.control.fan import least, supervise
 from thermal.control.faults import Scene, faults
@@ -25,10 +26,16 @@ def step(
     late = gap_ns > settings.deadline_ns or gap_ns < 0
     dt_s = min(max(0, gap_ns) / NS_PER_S, LONGEST_S)
     fan = supervise(settings, state.fan, readings, state.duty.duty_pct, now_ns)
-    least_pct = FULL_PCT if late else least(settings, fan, readings)
+    least_pct = FULL_PCT if late else least(settings, fan, readings, now_ns)
     wish = Wish(least_pct, calm=readings.hot.source == "tj", first=state.stepped_ns is None)
     duty = law(settings, state.duty, readings, wish, dt_s)
     caps = ladder(settings, state.caps, readings, (duty, fan), now_ns)
     new = ControlState(now_ns, duty, fan, caps, state.faults)
     found = faults(Scene(settings, new, readings, gap_ns / NS_PER_S if late else 0.0, now_ns))
     return ControlState(now_ns, duty, fan, caps, found), Command(duty.duty_pct, caps.given), found
+
+
+def undriven(settings: Settings, state: ControlState, command: Command, now_ns: int) -> tuple[ControlState, Command]:
+    """The fan refused this command and does not run at it: clocks down at once, and watched like any other cap."""
+    caps = lower(settings, state.caps, now_ns)
+    return replace(state, caps=caps), replace(command, cap_level=caps.given)

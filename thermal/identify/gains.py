@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from thermal.control import Settings
+from thermal.control.duty import SMOOTH_S
 from thermal.identify.model import EXPONENT, Cooling
 from thermal.identify.series import Series
 
 ASKED_C: Final = 68.0
 FAN_LAG_S: Final = 1.5  # a four-wire fan's inertia
-LAW_FILTER_S: Final = 3.0  # thermal/control smooths tj over so long
 POLL_S: Final = 1.0  # the kernel refreshes zones about once a second: half of it is delay, and half the law's period
 
 
@@ -51,7 +51,7 @@ def propose(series: Series, cooling: Cooling, settings: Settings) -> Proposal:
     slope = cooling.g_fan_w_k * EXPONENT * share ** (EXPONENT - 1.0) / 100.0
     process = power_w / g**2 * slope
     lag_s = cooling.c_sink_j_k / g + cooling.tau_die_s / 2
-    delay_s = cooling.tau_die_s / 2 + FAN_LAG_S + LAW_FILTER_S + (POLL_S + settings.period_ns / 1e9) / 2
+    delay_s = cooling.tau_die_s / 2 + FAN_LAG_S + SMOOTH_S + (POLL_S + settings.period_ns / 1e9) / 2
     line_slope = (100.0 - settings.low_duty_pct) / (settings.full_c - settings.low_c)
     line_pct = settings.low_duty_pct + line_slope * (settings.set_point_c - settings.low_c)
     smooth = (100.0 - min(line_pct, 99.0)) / max(ASKED_C - settings.set_point_c, 0.5)

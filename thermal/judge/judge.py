@@ -10,6 +10,7 @@ from thermal.judge import rules as r
 from thermal.judge.plain import plain
 from thermal.judge.rules import MAX_NAMES, TJ, Rules
 from thermal.judge.state import Hot, JudgeState, Memory, Readings, Span, ZoneMemory
+from thermal.judge.tachometer import tachometer
 from thermal.judge.zone import GATED, Around, zone
 from thermal.types import Failed, Fresh, Raw, Reading, Sample, Stale
 
@@ -22,8 +23,8 @@ def judge(settings: Rules, state: JudgeState, sample: Sample, now_ns: int) -> tu
     when = (sample.at_ns, now_ns)
     rails, rail_readings = _plains(settings, state.rails, sample.power_w, r.RAIL_W, when)
     clocks, clock_readings = _plains(settings, state.clocks, sample.clock_hz, r.CLOCK_HZ, when)
-    rpm_memory, rpm = plain(settings, state.fan_rpm, sample.fan_rpm, r.RPM, when)
     duty_memory, duty = plain(settings, state.duty_pct, sample.duty_pct, r.DUTY_PCT, when)
+    rpm_memory, rpm = tachometer(settings, state.fan_rpm, sample.fan_rpm, duty, when)
     ambient_memory, ambient = _ambient(settings, state.ambient, sample.ambient_c, when)
     power = _sum(rail_readings.values())
     zones, zone_readings = _zones(settings, state, sample, power, now_ns)

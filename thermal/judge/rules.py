@@ -20,6 +20,8 @@ AGREE_C: Final = 3.0  # tj is the maximum, so others lie above it by no more tha
 FROZEN_NS: Final = 15 * NS_PER_S  # unchanged for so long after power or neighbours moved: frozen
 FROZEN_W: Final = 10.0  # this much power moves the die by more than a kelvin within seconds
 FROZEN_C: Final = 4.0  # or its neighbours moved by so much
+TACH_NS: Final = 10 * NS_PER_S  # a rotor spins up in 1.5 s and coasts down in 2.5: four times the slower, rpm has moved
+TACH_PCT: Final = 25.0  # of duty: some 700 rpm, far above a tachometer's step (30) and where fans level off at the ends
 
 RPM: Final = (0.0, 30_000.0)
 DUTY_PCT: Final = (0.0, 100.0)

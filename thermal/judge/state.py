@@ -20,15 +20,29 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Still:
+    """Of a value that stands still: the value, how far each of its movers went meanwhile, since when far enough."""
+
+    same: float | None = None
+    spans: tuple[Span | None, ...] = ()
+    moved_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ZoneMemory:
-    """Of one zone. ``base`` is the value before a jump upwards; spans are of power and neighbours while unchanged."""
+    """Of one zone. ``base`` is the value before a jump upwards; ``still`` is beside power and neighbours."""
 
     memory: Memory = Memory()
     base: Fresh | None = None
-    same: float | None = None
-    power: Span | None = None
-    around: Span | None = None
-    moved_ns: int | None = None  # since when power or neighbours have moved while this zone has not
+    still: Still = Still()
+
+
+@dataclass(frozen=True, slots=True)
+class TachometerMemory:
+    """Of the tachometer; ``still`` is beside the duty read back."""
+
+    memory: Memory = Memory()
+    still: Still = Still()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +52,7 @@ class JudgeState:
     zones: Mapping[str, ZoneMemory] = field(default_factory=dict)
     rails: Mapping[str, Memory] = field(default_factory=dict)
     clocks: Mapping[Domain, Memory] = field(default_factory=dict)
-    fan_rpm: Memory = Memory()
+    fan_rpm: TachometerMemory = TachometerMemory()
     duty_pct: Memory = Memory()
     ambient: Memory | None = None
 
@@ -75,4 +89,17 @@ class Readings:
     ambient_c: Reading | None
 
 
-__all__ = ["Failed", "Fresh", "Hot", "JudgeState", "Memory", "Reading", "Readings", "Span", "Stale", "ZoneMemory"]
+__all__ = [
+    "Failed",
+    "Fresh",
+    "Hot",
+    "JudgeState",
+    "Memory",
+    "Reading",
+    "Readings",
+    "Span",
+    "Stale",
+    "Still",
+    "TachometerMemory",
+    "ZoneMemory",
+]

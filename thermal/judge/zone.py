@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from thermal.judge import rules as r
 from thermal.judge.plain import doubt, why_not, why_not_now
 from thermal.judge.rules import NS_PER_S, Rules
-from thermal.judge.state import Memory, Span, ZoneMemory
-from thermal.types import Failed, Fresh, Raw, Reading, Stale
+from thermal.judge.state import ZoneMemory
+from thermal.judge.still import Movers, believe_moving, stand
+from thermal.types import Failed, Fresh, Raw, Reading
 
 GATED = "switched off (EAGAIN)"
 
@@ -37,7 +38,10 @@ def zone(rules: Rules, known: ZoneMemory, raw: Raw | None, around: Around) -> tu
     why = _fell(known, raw.value, around.at_ns)
     if why:
         return _doubt(rules, known, why, around.now_ns)
-    return _frozen(_unchanged(known, raw.value, around), raw.value, around)
+    movers = Movers(((around.power_w, r.FROZEN_W), (around.others_c, r.FROZEN_C)), r.FROZEN_NS, "power or neighbours")
+    still = stand(known.still, raw.value, movers, around.at_ns)
+    memory, reading = believe_moving(still, known.memory, movers, (around.at_ns, around.now_ns))
+    return ZoneMemory(memory, _base(known, raw.value, around.at_ns), still), reading
 
 
 def _doubt(rules: Rules, known: ZoneMemory, why: str, now_ns: int) -> tuple[ZoneMemory, Reading]:
@@ -66,36 +70,3 @@ def _base(known: ZoneMemory, value: float, at_ns: int) -> Fresh | None:
     if last is not None and value > last.value + r.RISE_C + r.RISE_C_S * max(0, at_ns - last.at_ns) / NS_PER_S:
         return last
     return None
-
-
-def _unchanged(known: ZoneMemory, value: float, around: Around) -> ZoneMemory:
-    """Keep account of what moved while this zone did not."""
-    base = _base(known, value, around.at_ns)
-    if value != known.same:
-        power, others = _widen(None, around.power_w), _widen(None, around.others_c)
-        return ZoneMemory(known.memory, base, value, power, others)
-    power, others = _widen(known.power, around.power_w), _widen(known.around, around.others_c)
-    moved = _width(power) >= r.FROZEN_W or _width(others) >= r.FROZEN_C
-    moved_ns = (around.at_ns if known.moved_ns is None else known.moved_ns) if moved else None
-    return ZoneMemory(known.memory, base, value, power, others, moved_ns)
-
-
-def _frozen(known: ZoneMemory, value: float, around: Around) -> tuple[ZoneMemory, Reading]:
-    """The last question: a value that stands still where it cannot is stale since the others moved."""
-    if known.moved_ns is not None and around.at_ns - known.moved_ns >= r.FROZEN_NS:
-        memory = replace(known.memory, failed_ns=known.memory.failed_ns or around.now_ns)
-        stood = (around.at_ns - known.moved_ns) / NS_PER_S
-        why = f"frozen at {value:g}: power or neighbours moved {stood:.0f} s ago, it did not"
-        return replace(known, memory=memory), Stale(value, known.moved_ns, why)
-    fresh = Fresh(value, around.at_ns)
-    return replace(known, memory=Memory(fresh)), fresh
-
-
-def _widen(span: Span | None, value: float | None) -> Span | None:
-    if value is None:
-        return span
-    return (value, value) if span is None else (min(span[0], value), max(span[1], value))
-
-
-def _width(span: Span | None) -> float:
-    return 0.0 if span is None else span[1] - span[0]

@@ -40,6 +40,7 @@ class Sensors:
         self._box_c = state.box_c
         self._oc = 0
         self._kept: dict[str, Raw] = {}  # what frozen zones show
+        self._rpm: Raw | None = None  # what the tachometer shows
 
     def follow(self, state: State, load: float, seconds: float) -> None:
         """Lag the zones behind the truth and take a new value of each when the poll is due."""
@@ -100,6 +101,11 @@ class Sensors:
         failed = first(broken, "tach_errno")
         if failed is not None:
             return Raw(None, int(failed.value))
+        if self._rpm is None or first(broken, "tach_frozen") is None:
+            self._rpm = self._turns(state, broken)
+        return self._rpm
+
+    def _turns(self, state: State, broken: Sequence[Trouble]) -> Raw:
         if state.rpm < 60.0 or first(broken, "tach_zero") is not None:
             return Raw(0.0)
         sensors = self._spec.sensors

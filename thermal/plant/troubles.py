@@ -17,6 +17,7 @@ Kind = Literal[
     "fan_weak",  # it reaches only ``value`` (a share) of its speed
     "tach_errno",  # the tachometer's read fails with ``value``
     "tach_zero",  # it reads 0 while the fan turns
+    "tach_frozen",  # it keeps the value it had
     "write_refused",  # the PWM takes no value
     "foreign_duty",  # somebody else writes ``value`` percent after each of our writes
     "caps_ignored",  # the write succeeds and the clocks stay

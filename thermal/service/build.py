@@ -9,9 +9,10 @@ from thermal.control import Settings
 from thermal.service.history import HistoryWriter
 from thermal.service.service import Setup, ThermalService
 from thermal.status import status_path
+from thermal.sysfs.aside import Aside
 from thermal.sysfs.board import SysfsBoard
 from thermal.sysfs.files import RealFiles
-from thermal.sysfs.power_mode import PowerMode
+from thermal.sysfs.power_mode import PowerMode, mode_trouble
 from thermal.vendor import Vendor
 
 if TYPE_CHECKING:
@@ -32,6 +33,6 @@ def open_service(
         node=config.node.name,
         status=status_path(run_dir),
         history=None if history is None else HistoryWriter(history),
-        mode_trouble=PowerMode(files).trouble,
+        mode_trouble=PowerMode(Aside("thermal-mode", lambda: mode_trouble(files))).trouble,
     )
     return ThermalService(Settings.from_section(section), board, setup)

@@ -8,10 +8,10 @@ lowest rung, and a duty that somebody else wrote has the fan taken again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from thermal.control import ControlState, Settings, caps, step
+from thermal.control import ControlState, Settings, caps, step, undriven
 from thermal.judge import JudgeState, Readings, judge
 from thermal.power import NOT_HOT, PowerRules, PowerState, watch
 from thermal.types import Board, Command, Fault, Fresh, Sample, Severity
@@ -86,7 +86,7 @@ class Loop:
         self._mind, command, faults = step(self._settings, self._mind, readings, now_ns)
         refused = self._board.set_duty(command.duty_pct)
         if refused is not None and not _driven(readings, command):
-            command = replace(command, cap_level=self._settings.lowest)
+            self._mind, command = undriven(self._settings, self._mind, command, now_ns)
         cap_hz = caps(self._settings, command.cap_level)
         uncapped = self._board.set_caps(cap_hz)
         if any(fault.code == TAKEN for fault in faults):

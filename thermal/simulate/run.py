@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from thermal.control import Settings
 from thermal.plant.board import PlantBoard
 from thermal.plant.physics import fan_watts
 from thermal.plant.profiles import Profile
@@ -74,7 +75,7 @@ class Plan:
     seed: int = 0
     tick_s: float = 0.5
     spec: PlantSpec | None = None
-    set_point_c: float = 66.0
+    set_point_c: float = Settings().set_point_c
 
 
 def simulate(

@@ -7,6 +7,7 @@ does not take its own caps for the machine's limits at its next start.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,10 +31,16 @@ class SysfsClocks:
         self._written = {path: written for path, (_, written) in remembered.items()}  # what the file read after ours
 
     def limits(self) -> dict[Domain, Raw]:
-        """The highest limit of each domain, Hz, read back: a cap that one cluster did not take shows. Or an errno."""
+        """The highest limit of each domain, Hz, or the highest clock where one runs above it. Or an errno.
+
+        So a cap that one cluster did not take shows, and one that was written and does not hold.
+        """
         found: dict[Domain, Raw] = {}
         for domain, path in self._paths():
+            running = read_number(self._files, path.removesuffix("max_freq") + "cur_freq", _HZ[domain])
             found[domain] = _higher(found.get(domain), read_number(self._files, path, _HZ[domain]))
+            if running.errno != errno.ENOENT:
+                found[domain] = _higher(found[domain], running)
         return found
 
     def set_caps(self, cap_hz: Mapping[Domain, float]) -> str | None:

@@ -24,6 +24,17 @@ def pwm_of(duty_pct: float) -> int:
     return math.ceil(min(max(duty_pct, 0.0), 100.0) * PWM_FULL / 100 - 1e-9)
 
 
+def read_rpm(files: Files, finder: Finder) -> Raw:
+    """The rotor's speed, from the tachometer's own device or, in mainline, the fan's."""
+    for row in (TACHOMETER, FAN):
+        folder = finder.hwmon(row)
+        for name in TACHOMETER_FILES if folder is not None else ():
+            raw = read_number(files, f"{folder}/{name}")
+            if raw.errno != errno.ENOENT:
+                return raw
+    return Raw(None, errno.ENODEV)
+
+
 class SysfsFan:
     """See the module. Nothing here raises for a device."""
 
@@ -41,16 +52,6 @@ class SysfsFan:
         if duty.value is not None and enable.value is None and enable.errno not in GONE:
             return enable  # it may be off
         return Raw(0.0) if duty.value is not None and enable.value == 0 else duty
-
-    def rpm(self) -> Raw:
-        """The rotor's speed, from the tachometer's own device or, in mainline, the fan's."""
-        for row in (TACHOMETER, FAN):
-            folder = self._finder.hwmon(row)
-            for name in TACHOMETER_FILES if folder is not None else ():
-                raw = read_number(self._files, f"{folder}/{name}")
-                if raw.errno != errno.ENOENT:
-                    return raw
-        return Raw(None, errno.ENODEV)
 
     def set_duty(self, duty_pct: float) -> str | None:
         """Duty first, then on; read back. None when the fan has it."""

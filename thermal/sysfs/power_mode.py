@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from thermal.sysfs.aside import Aside
 from thermal.sysfs.files import Files, read_number, read_word
 
 STATUS: Final = "/var/lib/nvpmodel/status"  # "pmode:0002" and, on some releases, more words
@@ -54,36 +55,37 @@ def _rows(text: str) -> Iterator[tuple[str, dict[str, str], list[str]]]:
             yield kind, head, line.split()
 
 
+def mode_trouble(files: Files) -> str | None:
+    """What differs from the power mode; None while all fits, and where there is no nvpmodel. Not while capped."""
+    match = re.search(r"pmode:(\d+)", read_word(files, STATUS) or "")
+    mode = modes_of(_table(files)).get(int(match[1])) if match is not None else None
+    if mode is None:
+        return None
+    wrong = []
+    for path, most in mode.most.items():
+        now = read_number(files, path).value
+        if now is not None and abs(now - most) > TOLERANCE * most:
+            wrong.append(f"{path} is {now:.0f}, not {most}")
+    return f"nvpmodel says {mode.name}, but {'; '.join(wrong)}" if wrong else None
+
+
+def _table(files: Files) -> str:
+    try:
+        return files.read_all(TABLE).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 @dataclass(slots=True)
 class PowerMode:
-    """The check, made at most once a minute."""
+    """The check, asked for at most once a minute and never waited for: nvpmodel's files lie on a disk."""
 
-    files: Files
+    look: Aside[str | None]
     _next_ns: int = 0
-    _said: str | None = None
 
     def trouble(self, now_ns: int) -> str | None:
-        """What differs from the power mode; None while all fits, and where there is no nvpmodel. Not while capped."""
+        """What the last look that ended found."""
         if now_ns >= self._next_ns:
             self._next_ns = now_ns + AGAIN_NS
-            self._said = self._look()
-        return self._said
-
-    def _look(self) -> str | None:
-        status, table = read_word(self.files, STATUS), self._table()
-        match = re.search(r"pmode:(\d+)", status or "")
-        mode = modes_of(table).get(int(match[1])) if match is not None else None
-        if mode is None:
-            return None
-        wrong = []
-        for path, most in mode.most.items():
-            now = read_number(self.files, path).value
-            if now is not None and abs(now - most) > TOLERANCE * most:
-                wrong.append(f"{path} is {now:.0f}, not {most}")
-        return f"nvpmodel says {mode.name}, but {'; '.join(wrong)}" if wrong else None
-
-    def _table(self) -> str:
-        try:
-            return self.files.read_all(TABLE).decode("utf-8", errors="replace")
-        except OSError:
-            return ""
+            self.look.ask()
+        return self.look.last

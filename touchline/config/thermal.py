@@ -27,16 +27,16 @@ class ThermalSection(Section):
     low_duty_pct: float = Field(default=30.0, ge=20.0, le=100.0, description="duty at low_c (THM-1)")
     full_c: float = Field(default=70.0, ge=40.0, le=85.0, description="full duty from here on (THM-1)")
     min_duty_pct: float = Field(default=30.0, ge=20.0, le=100.0, description="least duty, however cool")
-    set_point_c: float = Field(default=66.0, ge=40.0, le=80.0, description="tj above it is worked down to it")
-    gain_pct_c: float = Field(default=3.0, ge=0.0, le=50.0, description="proportional gain above set_point_c, %/K")
-    integral_s: float = Field(default=40.0, ge=5.0, le=600.0, description="integral time")
+    set_point_c: float = Field(default=66.5, ge=40.0, le=80.0, description="tj above it is worked down to it")
+    gain_pct_c: float = Field(default=4.7, ge=0.0, le=50.0, description="proportional gain above set_point_c, %/K")
+    integral_s: float = Field(default=90.0, ge=5.0, le=600.0, description="integral time")
     sink_k_w: float = Field(default=0.35, ge=0.0, le=3.0, description="heatsink to air at full fan, K/W; 0: unknown")
     sink_s: float = Field(default=90.0, ge=5.0, le=1000.0, description="the heatsink's time constant")
     ahead_s: float = Field(
         default=20.0, ge=0.0, le=120.0, description="power's effect on tj is foreseen so far; 0: not"
     )
     up_pct_s: float = Field(default=20.0, ge=1.0, le=100.0, description="fastest rise of what is above the line")
-    down_pct_s: float = Field(default=2.0, ge=0.1, le=100.0, description="fastest fall of the duty")
+    down_pct_s: float = Field(default=4.0, ge=0.1, le=100.0, description="fastest fall of the duty")
     band_pct: float = Field(default=2.0, ge=0.0, le=10.0, description="a fall smaller than this is not followed")
     tachometer: Literal["required", "off"] = Field(default="required", description="off: this fan has none")
     full_rpm: float = Field(default=2900.0, ge=0.0, le=30_000.0, description="rpm at full duty; 0: not judged")
@@ -69,7 +69,7 @@ class ThermalSection(Section):
         default=74.0, ge=55.0, le=100.0, description="from here on the lowest rung at once (THM-3)"
     )
     cap_every_s: float = Field(default=10.0, ge=1.0, le=120.0, description="between two rungs down")
-    release_below_c: float = Field(default=66.5, ge=40.0, le=90.0, description="a rung up needs tj below it")
+    release_below_c: float = Field(default=67.0, ge=40.0, le=90.0, description="a rung up needs tj below it")
     release_every_s: float = Field(
         default=60.0, ge=5.0, le=3600.0, description="between two rungs up; doubles on relapse"
     )

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.thermal.control.bench import NS, SETTINGS, Running
-from thermal.control import caps
-from thermal.types import Failed, Fresh
+from thermal.control import caps, undriven
+from thermal.types import Command, Failed, Fresh
 
 EVERY = SETTINGS.cap_every_ns // NS
 RELEASE = SETTINGS.release_every_ns // NS
@@ -116,6 +116,41 @@ def test_a_cap_that_is_not_applied_is_a_fault_and_the_next_rung_is_tried():
     assert running.run(2, 69.0, **full).cap_level >= 1
     running.run(EVERY, 70.5, **full)
     assert running.command.cap_level >= 2
+
+
+def test_a_clock_that_runs_above_its_cap_has_three_seconds_and_two_percent():
+    running = Running()
+    running.run(6, 71.0)
+    near: dict[str, Any] = {"clock_hz": {"cpu": Fresh(1.01 * 1958.4e6, 0), "gpu": Fresh(1134.75e6, 0)}}
+    running.run(9, 70.5, **near)
+    assert running.codes == {"capped"}
+    above: dict[str, Any] = {"clock_hz": {"cpu": Fresh(2035.2e6, 0), "gpu": Fresh(1134.75e6, 0)}}  # the next step up
+    running.run(3, 68.0, **above)
+    assert running.codes == {"capped"}
+    running.run(1, 68.0, **above)
+    assert running.codes == {"capped", "cap_ignored"}
+
+
+def test_a_fan_that_refuses_takes_the_clocks_and_they_are_watched():
+    running = Running()
+    running.run(60, 60.0)
+    full: dict[str, Any] = {"clock_hz": {"cpu": Fresh(2201.6e6, 0), "gpu": Fresh(1300.5e6, 0)}}
+    for _ in range(5):
+        running.state, command = undriven(SETTINGS, running.state, running.command, running.now_ns())
+        assert command == Command(running.command.duty_pct, SETTINGS.lowest)
+        running.tick(60.0, **full)
+    assert running.codes == {"capped", "cap_ignored"}
+    assert "rung 6" in next(fault.text for fault in running.faults if fault.code == "cap_ignored")
+    assert running.run(8, 60.0).cap_level == SETTINGS.lowest
+    assert running.run(1, 60.0).cap_level == 0
+
+
+def test_a_fan_that_refuses_takes_nothing_back_from_the_last_resort():
+    running = Running()
+    running.run(3 + EVERY, 76.0)
+    assert running.command.cap_level == SETTINGS.last
+    running.state, command = undriven(SETTINGS, running.state, running.command, running.now_ns())
+    assert command.cap_level == SETTINGS.last
 
 
 def test_a_cap_that_nobody_can_check_is_said():

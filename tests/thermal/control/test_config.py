@@ -12,9 +12,9 @@ from touchline.errors import ConfigError
     ("text", "words"),
     [
         ("set_point_c = 71.0", "must rise"),
-        ("low_c = 66.0", "must rise"),
+        ("low_c = 67.0", "must rise"),
         ("cap_above_c = 75.0", "between set_point_c and cap_now_c"),
-        ("cap_above_c = 66.2", "release_below_c 66.5"),
+        ("cap_above_c = 66.8", "release_below_c 67"),
         ("period_s = 2.0\nstale_s = 3.0\ndeadline_s = 2.0", "deadline_s 2 must be longer"),
         ("stale_s = 1.0", "stale_s 1 must be longer"),
         ("ladder_cpu_mhz = [2000.0]", "as many rungs"),

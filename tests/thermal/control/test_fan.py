@@ -50,15 +50,24 @@ def test_a_standing_fan_caps_the_clocks_at_the_set_point():
     running = Running()
     for _ in range(10):
         assert running.tick(60.0, **rpm(running, 0.0)).cap_level == 0
-    assert running.tick(66.0, **rpm(running, 0.0)).cap_level == SETTINGS.lowest
+    assert running.tick(SETTINGS.set_point_c, **rpm(running, 0.0)).cap_level == SETTINGS.lowest
 
 
 def test_a_tachometer_that_cannot_be_read_is_full_duty_and_one_late_look_is_not():
     running = Running()
     running.run(60, 40.0)
-    assert running.tick(40.0, fan_rpm=Stale(900.0, 0, "EIO")).duty_pct == 30.0
+    assert running.tick(40.0, fan_rpm=Stale(900.0, running.now_ns(), "EIO")).duty_pct == 30.0
     assert running.tick(40.0, fan_rpm=Failed(0, "EIO")).duty_pct == 100.0
     assert "tachometer" in running.codes
+
+
+def test_a_frozen_tachometer_is_full_duty_and_named():
+    running = Running()
+    running.run(60, 40.0)
+    frozen = Stale(900.0, running.now_ns(), "frozen at 900: the duty moved 10 s ago, it did not")
+    assert running.tick(40.0, fan_rpm=frozen).duty_pct == 30.0  # a look that is only late
+    assert running.run(4, 40.0, fan_rpm=frozen).duty_pct == 100.0
+    assert [(fault.code, "frozen at 900" in fault.text) for fault in running.faults] == [("tachometer", True)]
 
 
 def test_a_fan_without_tachometer_is_not_supervised():

@@ -127,6 +127,28 @@ def test_it_does_not_oscillate_and_settles_on_other_boards_too(spec):
     assert max(run.tj) < 68.0
 
 
+SPREAD = [(part, name, factor)
+          for part, name in (("heat", "c_sink_j_per_k"), ("heat", "g_fan_w_per_k"), ("heat", "r_die_sink_k_per_w"),
+                             ("heat", "r_box_k_per_w"), ("power", "gpu_dynamic_w"))
+          for factor in (0.8, 1.2)]  # fmt: skip
+KICK_OFF = Profile("kick-off", "", 22.0, 0.0, (Phase("rest", 60.0, 0.3, 22.0), Phase("full", 1500.0, 1.0, 22.0)))
+
+
+@pytest.mark.parametrize(("part", "name", "factor"), SPREAD)
+def test_a_node_that_is_not_as_assumed_stays_at_68_too_where_its_fan_can(part, name, factor):
+    spec = PlantSpec()
+    constants = getattr(spec, part)
+    spec = replace(spec, **{part: replace(constants, **{name: factor * getattr(constants, name)})})
+    full, board = PlantBoard(KICK_OFF, spec, seed=7, duty_pct=100.0), PlantBoard(KICK_OFF, spec, seed=7)
+    run, cooled = driven(board, KICK_OFF), []
+    for second in range(int(KICK_OFF.seconds)):
+        full.sample(second * NS)
+        cooled.append(full.tj_c)
+    assert max(cooled) < 68.0 or (part, name, factor) == ("heat", "g_fan_w_per_k", 0.8)
+    assert max(run.tj) <= max(68.0, max(cooled) + 0.2)
+    assert max(run.level) == 0
+
+
 @pytest.mark.parametrize("ambient_c", [32.0, 38.0])
 def test_heat_is_held_below_74_by_the_clocks(ambient_c):
     run = ours(ambient_c)
@@ -154,6 +176,13 @@ def test_tj_frozen_while_the_load_comes_is_found():
     run = ours(25.0, Trouble("zone_frozen", 280.0, 900.0, ("tj",)))
     assert max(run.tj) <= 68.0
     assert "tj_lost" in run.codes
+
+
+def test_a_tachometer_that_freezes_is_found_when_the_duty_moves_and_the_fan_goes_to_full():
+    run = ours(25.0, Trouble("tach_frozen", 100.0, 9000.0))
+    begin = next(second for second, duty in enumerate(run.duty) if second > 100 and duty >= 29.8 + 25.0)
+    assert run.duty[begin + 14 :] == [100.0] * (3600 - begin - 14)
+    assert run.codes == {"tachometer", "fan_slow"}  # first it looks like a slow fan
 
 
 def test_a_fan_that_stands_is_survived_on_low_clocks():

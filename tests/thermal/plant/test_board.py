@@ -134,6 +134,12 @@ def test_a_stalled_fan_and_a_weak_one():
 def test_a_dead_tachometer_a_refused_write_and_another_writer():
     assert PlantBoard(profile(Trouble("tach_errno", 0.0, 9.0))).sample(BEGIN).fan_rpm.errno == errno.EIO
     assert PlantBoard(profile(Trouble("tach_zero", 0.0, 9.0))).sample(BEGIN).fan_rpm.value == 0.0
+    frozen = PlantBoard(profile(Trouble("tach_frozen", 10.0, 20.0)))
+    frozen.set_duty(100.0)
+    shown = after(frozen, 15.0).fan_rpm
+    frozen.set_duty(30.0)
+    assert after(frozen, 25.0).fan_rpm == shown
+    assert (after(frozen, 40.0).fan_rpm.value or 0) == pytest.approx(870.0, abs=60.0)
     refused = PlantBoard(profile(Trouble("write_refused", 0.0, 9.0)))
     assert "pwm1" in (refused.set_duty(80.0) or "")
     other = PlantBoard(profile(Trouble("foreign_duty", 5.0, 60.0, value=0.4)))

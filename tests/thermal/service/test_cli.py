@@ -1,4 +1,4 @@
-"""``touchline thermal run``, ``status``, ``needed`` as commands."""
+"""``touchline thermal run``, ``status`` as commands."""
 
 from __future__ import annotations
 
@@ -63,18 +63,26 @@ def test_check_fails_for_a_fault(config: Path):
     assert "WARNING fan_slow fan: 1000 rpm" in result.output
 
 
-def test_needed(config: Path, tmp_path: Path):
-    assert call("needed", "--config", str(config)).exit_code == 0
-    config.write_text(CONFIG.partition("[thermal]")[0])
-    assert call("needed", "--config", str(config)).exit_code == 1
-    result = status(config)
+@pytest.mark.parametrize("command", ["run", "status"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(CONFIG.partition("[thermal]")[0], "[thermal]"), ("[thermal\n", "node.toml"), (None, "node.toml")],
+)
+def test_a_configuration_without_it_or_that_cannot_be_read_is_exit_3(
+    config: Path, command: str, text: str | None, said: str
+):
+    """Which systemd does not restart (RestartPreventExitStatus)."""
+    config.unlink()
+    if text is not None:
+        config.write_text(text)
+    result = call(command, "--config", str(config))
     assert isinstance(result.exception, ConfigError)
-    assert "[thermal]" in result.exception.hint
-    assert call("needed", "--config", str(tmp_path / "none")).exit_code == 255
+    assert result.exception.exit_code == 3
+    assert said in str(result.exception)
 
 
 def test_help_has_examples():
-    for name in ("run", "status", "needed"):
+    for name in ("run", "status"):
         result = call(name, "--help")
         assert "Example" in result.output
         assert "--config" in result.output

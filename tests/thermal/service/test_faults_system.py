@@ -244,6 +244,29 @@ def test_a_read_that_hangs(warm: Node):
     assert "no tick for" in warm.log()
 
 
+def test_a_power_monitor_that_hangs_stops_neither_the_law_nor_the_clocks(warm: Node):
+    late = warm.ticks(1).late_ticks
+    warm.tree.attribute("ina3221", "curr1_input").hangs = True
+    status = warm.until(lambda status: "power_unknown" in codes(status), "unknown power")
+    assert not status.hot
+    assert status.duty_pct < 80
+    assert isinstance(status.rpm, Fresh)
+    warm.tree.heat(68.0)
+    warm.until(lambda status: status.duty_pct > 88, "the line at 68 C", 20.0)
+    assert "no tick for" not in warm.log()
+    warm.tree.attribute("ina3221", "curr1_input").hangs = False
+    warm.mount.release()
+    status = warm.until(lambda status: not status.faults, "recovery", 20.0)
+    assert status.late_ticks <= late + 2  # by a machine that has other work, never by the bus
+
+
+def test_a_tachometer_that_hangs_is_full_speed_and_ticks_go_on(warm: Node):
+    warm.tree.attribute("pwm_tach", "rpm").hangs = True
+    status = warm.until(lambda status: "tachometer" in codes(status) and status.duty_pct == 100, "full speed")
+    assert "power_unknown" not in codes(status)
+    assert "no tick for" not in warm.log()
+
+
 def test_kill_9_without_a_vendors_daemon(warm: Node):
     warm.kill()
     warm.tree.fan.pwm, warm.tree.fan.enable = 20, 0  # the worst it could have been left at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from tests.thermal.faketree import CPU_KHZ, CPUFREQ, DEVFREQ, FakeTree
-from tests.thermal.service.test_loop import Asked, NoDaemon, Time
+from tests.thermal.service.test_loop import PATIENCE_S, Asked, NoDaemon, Time
 from thermal.control import Settings
 from thermal.plant.board import PlantBoard
 from thermal.plant.profiles import Phase, Profile
@@ -25,7 +25,7 @@ class Warmed:
         phases = (Phase("before", 120.0, 0.1, ambient_c), Phase("half", 3600.0, 1.0, ambient_c))
         self.plant = PlantBoard(Profile("test", "full load", ambient_c, 0.0, phases, troubles))
         self.tree, self.time = FakeTree(KINDS, rails=RAILS), Time()
-        self.loop = Loop(Settings(), SysfsBoard(self.tree, NoDaemon()), Aides(Asked()), self.time)
+        self.loop = Loop(Settings(), SysfsBoard(self.tree, NoDaemon(), wait_s=PATIENCE_S), Aides(Asked()), self.time)
         self.peak_c = 0.0
 
     def run(self, seconds: int) -> Tick:

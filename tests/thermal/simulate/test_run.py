@@ -75,7 +75,7 @@ def test_a_stalled_fan_ends_in_low_clocks_and_a_picture_shows_it():
     svg = draw(run, figures(run))
     texts = [node.text or "" for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("text")]
     assert any("fan_stalled" in text for text in texts)
-    assert {"74 THM-3", "70 bar", "68 asked", "66 set point", "55 THM-4"} <= set(texts)
+    assert {"74 THM-3", "70 bar", "68 asked", "66.5 set point", "55 THM-4"} <= set(texts)
     assert "short: law ours" in texts and "rest" in texts
     assert len(svg) < 400_000
 

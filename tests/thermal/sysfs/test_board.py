@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import threading
 
 import pytest
 
-from tests.thermal.faketree import HWMON, ZONES_JP5, FakeTree, File
-from thermal.sysfs.board import SysfsBoard
-from thermal.types import Board
+from tests.thermal.faketree import CPUFREQ, HWMON, ZONES_JP5, FakeTree, File
+from thermal.sysfs.board import SILENT, SysfsBoard
+from thermal.types import Board, Raw, Sample
+
+PATIENCE_S = 30.0  # a busy machine's threads are late
 
 
 class Daemon:
@@ -34,7 +37,7 @@ class Daemon:
 
 def board_of(tree: FakeTree) -> tuple[SysfsBoard, Daemon]:
     daemon = Daemon(tree)
-    return SysfsBoard(tree, daemon), daemon
+    return SysfsBoard(tree, daemon, wait_s=PATIENCE_S), daemon
 
 
 def test_a_sample_has_everything_by_our_names():
@@ -101,7 +104,7 @@ def test_taking_is_full_speed_before_and_after_the_daemon():
 
 def test_a_daemon_that_does_not_stop_is_said():
     tree = FakeTree()
-    board = SysfsBoard(tree, Daemon(tree, refuses=True))
+    board = SysfsBoard(tree, Daemon(tree, refuses=True), wait_s=PATIENCE_S)
     assert board.take() == "it was not stopped"
     assert tree.fan.duty == 255
 
@@ -117,3 +120,72 @@ def test_giving_back_is_full_speed_then_clocks_then_the_daemon():
     assert daemon.duty_when_started == 255
     sample = board.sample(0)
     assert sample.clock_hz["cpu"].value == 2_201_600_000
+
+
+class Stuck(FakeTree):
+    """Once ``held``, a read of this hwmon device, or below this folder, waits until ``free`` is set."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__((*ZONES_JP5, "Tboard_tegra"))
+        self.stuck = device if device.startswith("/") else self.folder("name", device)
+        self.held, self.free = False, threading.Event()
+
+    def read(self, path: str) -> bytes:
+        if self.held and path.startswith(f"{self.stuck}/") and not path.endswith("/name"):
+            assert self.free.wait(PATIENCE_S)
+        return super().read(path)
+
+
+def values(sample: Sample) -> list[Raw | None]:
+    groups = (sample.power_w, sample.oc_events, sample.clock_hz)
+    return [sample.fan_rpm, sample.ambient_c, *(raw for group in groups for raw in group.values())]
+
+
+def samples_while_stuck(device: str) -> list[Sample]:
+    """Four: before, the first two while the device hangs, and after."""
+    tree = Stuck(device)
+    board = SysfsBoard(tree, Daemon(tree), wait_s=PATIENCE_S)
+    before = board.sample(1)
+    board.wait_s, tree.held = 0.0, True
+    during = [board.sample(2), board.sample(3)]
+    tree.held = False
+    tree.free.set()
+    board.wait_s = PATIENCE_S
+    after = next(sample for sample in map(board.sample, range(4, 1_000_000)) if SILENT not in values(sample))
+    board.close()
+    for sample in during:
+        assert (sample.zones_c, sample.duty_pct) == (before.zones_c, before.duty_pct)
+    return [before, *during, after]
+
+
+def test_a_bus_that_hangs_costs_its_own_values_alone():
+    before, first, second, after = samples_while_stuck("ina3221")
+    assert set(before.power_w) == {"VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"}
+    assert (first.power_w, first.ambient_c) == (before.power_w, before.ambient_c)  # the last look stands for one more
+    assert second.power_w == dict.fromkeys(before.power_w, SILENT)
+    assert second.ambient_c == SILENT
+    assert (after.power_w, after.ambient_c) == (before.power_w, before.ambient_c)
+
+
+def test_a_tachometer_that_hangs_costs_its_own_values_alone():
+    before, first, second, after = samples_while_stuck("pwm_tach")
+    assert first.fan_rpm == before.fan_rpm == after.fan_rpm
+    assert second.fan_rpm == SILENT
+    assert second.oc_events == dict.fromkeys(before.oc_events, SILENT)
+
+
+def test_clocks_that_hang_cost_their_own_values_alone():
+    before, first, second, after = samples_while_stuck(f"{CPUFREQ}/policy4")
+    assert first.clock_hz == before.clock_hz == after.clock_hz
+    assert second.clock_hz == {"cpu": SILENT, "gpu": SILENT}
+
+
+def test_devices_that_hang_from_the_first_look_on():
+    tree = Stuck("ina3221")
+    tree.held = True
+    board = SysfsBoard(tree, Daemon(tree), wait_s=0.0)
+    sample = [board.sample(now) for now in range(3)][-1]
+    assert (sample.power_w, sample.ambient_c) == ({}, None)
+    assert sample.zones_c["tj"].value == 45.0
+    tree.free.set()
+    board.close()

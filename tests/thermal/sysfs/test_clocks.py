@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.thermal.faketree import CPU_KHZ, CPUFREQ, DEVFREQ, GPU_HZ, FakeTree
+from tests.thermal.faketree import CPU_KHZ, CPUFREQ, DEVFREQ, GPU_HZ, FakeTree, File
 from thermal.sysfs.clocks import SysfsClocks
 from thermal.types import Domain
 
@@ -36,6 +36,17 @@ def test_a_cluster_that_did_not_take_its_cap_shows():
     assert clocks.limits()["cpu"].value == CPU_KHZ * 1000.0
     tree[P4].read_errno = errno.EIO
     assert clocks.limits()["cpu"].errno == errno.EIO
+
+
+def test_a_clock_that_runs_above_its_limit_shows_and_one_below_does_not():
+    tree = FakeTree()
+    clocks = SysfsClocks(tree)
+    assert clocks.set_caps(CAP) is None
+    cpu, gpu = (path.replace("max_freq", "cur_freq") for path in (P4, GPU))
+    tree.files[cpu], tree.files[gpu] = File("1997000"), File("420750000")
+    assert {name: raw.value for name, raw in clocks.limits().items()} == {"cpu": 1.997e9, "gpu": 0.9e9}
+    tree[gpu].read_errno = errno.EIO
+    assert clocks.limits()["gpu"].errno == errno.EIO
 
 
 def test_one_domain_is_released_while_the_other_stays():

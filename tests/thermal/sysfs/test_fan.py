@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.thermal.faketree import HWMON, FakeTree, File
-from thermal.sysfs.fan import SysfsFan, pwm_of
+from thermal.sysfs.fan import SysfsFan, pwm_of, read_rpm
 from thermal.sysfs.find import Finder
 
 
@@ -90,13 +90,13 @@ def test_no_fan_is_said_and_read_as_no_device():
 def test_the_tachometer_is_a_device_of_its_own_or_mainlines():
     tree = FakeTree()
     tree.fan.pwm = 255
-    assert fan_of(tree).rpm().value == 2900
+    assert read_rpm(tree, Finder(tree)).value == 2900
     tree.attribute("pwm_tach", "rpm").read_errno = errno.EIO
-    assert fan_of(tree).rpm().errno == errno.EIO
+    assert read_rpm(tree, Finder(tree)).errno == errno.EIO
     tree.remove(f"{HWMON}/hwmon1")
-    assert fan_of(tree).rpm().errno == errno.ENODEV
+    assert read_rpm(tree, Finder(tree)).errno == errno.ENODEV
     tree.files[f"{HWMON}/hwmon2/fan1_input"] = File("1234")
-    assert fan_of(tree).rpm().value == 1234
+    assert read_rpm(tree, Finder(tree)).value == 1234
 
 
 def test_renumbered_between_two_writes():

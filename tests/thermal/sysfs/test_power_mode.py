@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.thermal.faketree import CPU_KHZ, CPUFREQ, DEVFREQ, FakeTree, File
-from thermal.sysfs.power_mode import AGAIN_NS, STATUS, TABLE, Mode, PowerMode, modes_of
+from thermal.sysfs.aside import Aside
+from thermal.sysfs.power_mode import AGAIN_NS, STATUS, TABLE, Mode, PowerMode, mode_trouble, modes_of
 
 P0, GPU = f"{CPUFREQ}/policy0/scaling_max_freq", f"{DEVFREQ}/17000000.gpu/max_freq"
 TEXT = f"""
@@ -50,7 +53,7 @@ def test_any_table_is_read(text):
 
 def test_a_mode_that_was_not_applied_is_said():
     tree = a_tree("pmode:0002 fmode:cool")
-    said = PowerMode(tree).trouble(0)
+    said = mode_trouble(tree)
     assert said is not None
     assert f"MODE_30W, but {P0} is {CPU_KHZ}, not 1728000; {GPU}" in said
 
@@ -59,13 +62,32 @@ def test_a_mode_that_fits_maxn_an_unknown_mode_and_no_nvpmodel():
     fits = a_tree("pmode:0002")
     fits[P0].text, fits[GPU].text = "1728000", "612000000"
     for tree in (fits, a_tree("pmode:0000"), a_tree("pmode:0009"), a_tree(""), FakeTree()):
-        assert PowerMode(tree).trouble(0) is None
+        assert mode_trouble(tree) is None
 
 
 def test_it_looks_once_a_minute():
     tree = a_tree("pmode:0002")
-    mode = PowerMode(tree)
-    assert mode.trouble(0)
+    look = Aside("test", lambda: mode_trouble(tree))
+    mode = PowerMode(look)
+
+    def said(now_ns: int) -> str | None:
+        mode.trouble(now_ns)
+        look.answer(30.0)
+        return mode.trouble(now_ns)
+
+    assert said(0)
     tree[P0].text, tree[GPU].text = "1728000", "612000000"
-    assert mode.trouble(AGAIN_NS - 1)
-    assert mode.trouble(AGAIN_NS) is None
+    assert said(AGAIN_NS - 1)
+    assert said(AGAIN_NS) is None
+    look.close()
+
+
+def test_a_disk_that_hangs_costs_the_check_and_nothing_else():
+    held = threading.Event()
+    look = Aside("test", lambda: "late" if held.wait(30.0) else None)
+    mode = PowerMode(look)
+    assert [mode.trouble(now_ns) for now_ns in (0, 1, AGAIN_NS - 1)] == [None] * 3
+    held.set()
+    look.answer(30.0)
+    assert mode.trouble(AGAIN_NS - 1) == "late"
+    look.close()
