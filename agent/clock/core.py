@@ -25,7 +25,7 @@ three of them cover more than the 99.7 % of a normal distribution; the simulatio
 
 OFFSETS: Final = 8  # of the servo's last offsets that say how well it holds
 GATE_HALVES: Final = 2.0
-PATIENCE: Final = 40  # pairs of a new timeline; a timebase that is not ready by then is left behind
+PATIENCE: Final = 40  # pairs off the line or of a new one: what is not known by then is not waited for
 RETURNS: Final = 2  # pairs on the old line in a row: the step was taken back
 SUSPECTS: Final = 2  # pairs off the line in a row, over a pair's period: no outlier
 _PERIOD: Final = 0.9  # of the pairs' period: what counts as one
@@ -243,10 +243,17 @@ class ClockCore:
             self._lay(self._now)
 
     def _suspicious(self) -> bool:
-        """Whether the suspects are too many, for too long, to be outliers: one bad moment may spoil several pairs."""
-        first, last = self._suspects[0], self._suspects[-1]
-        apart_ns = max((last[base].base_ns - first[base].base_ns for base in first if base in last), default=0)
-        return len(self._suspects) >= SUSPECTS and apart_ns >= _PERIOD * self.policy.reach_s * 1e9
+        """Whether the suspects are too many, for too long, to be outliers: one bad moment may spoil several pairs.
+
+        So many as a new timeline is waited for are none either, also where no timebase shows how long they last.
+        """
+        first: dict[Timebase, int] = {}
+        for suspect in self._suspects:
+            for timebase, pair in suspect.items():
+                first.setdefault(timebase, pair.base_ns)
+        apart_ns = max(pair.base_ns - first[timebase] for timebase, pair in self._suspects[-1].items())
+        long = len(self._suspects) >= SUSPECTS and apart_ns >= _PERIOD * self.policy.reach_s * 1e9
+        return long or len(self._suspects) >= PATIENCE
 
     def _go_over(self, sample: Table[Timebase, Pair]) -> None:
         """While a next timeline is learnt: is it the old one after all, or is it ready?"""

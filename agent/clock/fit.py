@@ -256,13 +256,21 @@ def _fit(
     use = weight
     for _ in range(3):
         normal = powers.T @ (powers * use[:, None])
-        poly: NDArray[np.float64] = np.asarray(np.linalg.solve(normal, powers.T @ (use * y_ns)), np.float64)
+        poly = _solved(normal, powers.T @ (use * y_ns))
         residual = y_ns - powers @ poly
         scale = _TO_SIGMA * float(np.median(np.abs(residual))) + 1e-3
         use = weight * np.minimum(1.0, _HUBER * scale / np.maximum(np.abs(residual), 1e-9))
     spare = max(1.0, float(use.sum()) - degree - 1)
     variance = float((use * residual * residual).sum()) / spare
-    return poly, math.sqrt(max(0.0, variance * float(np.linalg.inv(normal)[1, 1])))
+    return poly, math.sqrt(max(0.0, variance * float(_solved(normal, np.eye(degree + 1))[1, 1])))
+
+
+def _solved(normal: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The solution; where weights are so far apart that some pairs say nothing beside others, the smallest of them."""
+    try:
+        return np.asarray(np.linalg.solve(normal, right), np.float64)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.lstsq(normal, right, rcond=None)[0], np.float64)
 
 
 def _near_the_median_line(

@@ -14,6 +14,7 @@ from agent.clock.core import ServoView
 from agent.clock.management import (
     CurrentDataSet,
     DefaultDataSet,
+    DelayMechanism,
     Event,
     ManagementClient,
     PortDataSet,
@@ -29,7 +30,6 @@ from touchline.errors import LinkError
 from touchline.timeline import TAI_MINUS_UTC_S
 
 OLD_NS: Final = 2_000_000_000  # an answer older than this is none
-CARRIED_NS: Final = 5_000_000_000  # an offset that has not changed for so long is a measured one that does not change
 SYNCS_MISSING: Final = 4.0  # sync intervals without a Sync until the master counts as lost
 LEAST_SYNC_NS: Final = 1_500_000_000  # and at the least so long
 _FOLLOWING: Final = frozenset({PortState.SLAVE, PortState.UNCALIBRATED})
@@ -43,7 +43,9 @@ class PtpFacts:
 
     ``fresh``: this look brought a new measurement of the offset, for pairs that are made of it.
     ``path_delay_ns``, ``offset_ns`` and ``grandmaster`` are ptp4l's own; they are kept while no Sync comes.
+    ``path_delay_ns`` is that to the neighbour where delays are measured peer to peer.
     ``path_doubt_ns``: the error that an asymmetry of the path may make unseen, see :class:`Watch`.
+    ``carried``: the offset is not of this master, whose path has not been measured yet.
     ``utc_offset_s``: TAI less UTC as ptp4l counts it, which is not always what is announced.
     """
 
@@ -61,6 +63,7 @@ class PtpFacts:
     utc_offset_s: int
     path_doubt_ns: float = 0.0
     fresh: bool = False
+    carried: bool = False
 
     @property
     def port_state_text(self) -> str:
@@ -86,16 +89,22 @@ def servo_view(facts: PtpFacts | None, ptp: PtpSection, now_ns: int, trouble: st
         why_not = "" if serves else f"the port is {facts.port_state_text}, not MASTER"
         return ServoView(now_ns, serves, facts.own_identity, 0.0 if ptp.hardware else None, why_not)
     offset_ns = float(facts.offset_ns) if ptp.hardware else None
-    view = ServoView(facts.sync_ns, True, facts.grandmaster, offset_ns, path_doubt_ns=facts.path_doubt_ns)
+    why_not = _why_not_followed(facts, ptp, now_ns)
+    return ServoView(facts.sync_ns, not why_not, facts.grandmaster, offset_ns, why_not, facts.path_doubt_ns)
+
+
+def _why_not_followed(facts: PtpFacts, ptp: PtpSection, now_ns: int) -> str:
     good = _FOLLOWING if ptp.free_running else {PortState.SLAVE}
     if facts.port_state not in good:
-        return replace(view, follows=False, why_not=f"the port is {facts.port_state_text}, not SLAVE")
+        return f"the port is {facts.port_state_text}, not SLAVE"
     if not facts.gm_present:
-        return replace(view, follows=False, why_not="no grandmaster")
-    if now_ns - facts.sync_ns > max(LEAST_SYNC_NS, SYNCS_MISSING * facts.sync_interval_s * 1e9):
-        age_s = (now_ns - facts.sync_ns) * 1e-9
-        return replace(view, follows=False, why_not=f"no Sync for {age_s:.1f} s")
-    return view
+        return "no grandmaster"
+    if facts.carried:
+        return "the path to the master is not measured: no answer to delay requests"
+    age_ns = now_ns - facts.sync_ns
+    if age_ns > max(LEAST_SYNC_NS, SYNCS_MISSING * facts.sync_interval_s * 1e9):
+        return f"no Sync for {age_ns * 1e-9:.1f} s"
+    return ""
 
 
 def utc_offset_of(scale: TimePropertiesDataSet) -> int:
@@ -130,7 +139,7 @@ class Watch:
         self._subscribed = False
         self._path: tuple[str, float] | None = None  # whose, and the delay when it was first followed
         self._followed = ""  # the grandmaster at the last look, "" when none was followed
-        self._carried: tuple[int, int] | None = (0, 0)  # offset of a time before, and when that began
+        self._carried_ns: int | None = 0  # the offset of a time before, None once this master's is there
 
     def open(self) -> None:
         """Make the socket."""
@@ -169,14 +178,16 @@ class Watch:
             self._seldom, self._seldom_ns = (client.get(DefaultDataSet), client.get(TimePropertiesDataSet)), now_ns
         own, scale = self._seldom
         fresh = status.ingress_time_ns > 0 and (last is None or status.ingress_time_ns != last.ingress_ns)
-        fresh = fresh and not self._is_carried_over(status, port, now_ns)
+        carried = self._is_carried_over(status, port)
+        fresh = fresh and not carried
+        peer = port.delay_mechanism is DelayMechanism.P2P  # then CURRENT_DATA_SET's stays 0 (3.1.1)
         known = status.gm_present or last is None
         facts = PtpFacts(
             heard_ns=now_ns,
             sync_ns=now_ns if fresh or last is None else last.sync_ns,
             ingress_ns=status.ingress_time_ns,
             offset_ns=status.master_offset_ns,
-            path_delay_ns=current.mean_path_delay_ns,
+            path_delay_ns=port.peer_mean_path_delay_ns if peer else current.mean_path_delay_ns,
             gm_present=status.gm_present,
             grandmaster=str(status.gm_identity) if known or last is None else last.grandmaster,
             own_identity=str(own.clock_identity),
@@ -185,23 +196,24 @@ class Watch:
             ptp_timescale=bool(scale.flags & TimeFlags.PTP_TIMESCALE),
             utc_offset_s=utc_offset_of(scale),
             fresh=fresh,
+            carried=carried,
         )
         return replace(facts, path_doubt_ns=self._path_doubt_ns(facts))
 
-    def _is_carried_over(self, status: TimeStatusNp, port: PortDataSet, now_ns: int) -> bool:
-        """Whether the offset is still that of the master before: ptp4l keeps it until the new path is measured.
+    def _is_carried_over(self, status: TimeStatusNp, port: PortDataSet) -> bool:
+        """Whether the offset is still that of the master before, or 0: ptp4l keeps it until the path is measured.
 
-        Seen with 3.1.1, whose ingress time is the new master's meanwhile. It matters where pairs are made of offsets.
+        Seen with 3.1.1, whose ingress time is the new master's meanwhile, and whose mean delay is kept as well: that
+        there is one shows nothing. Without answers to delay requests it stays so for good. Where pairs are made of
+        offsets only one that has changed is a measurement; of stamps of the kernel no two in a row are alike for long.
         """
         following = status.gm_present and port.port_state in _FOLLOWING
         grandmaster = str(status.gm_identity) if following else ""
         if not grandmaster or grandmaster != self._followed:
-            self._followed, self._carried = grandmaster, (status.master_offset_ns, now_ns)
-        elif self._carried is not None:
-            offset_ns, since_ns = self._carried
-            if status.master_offset_ns != offset_ns or now_ns - since_ns > CARRIED_NS:
-                self._carried = None
-        return self._carried is not None and not self._hardware
+            self._followed, self._carried_ns = grandmaster, status.master_offset_ns
+        elif status.master_offset_ns != self._carried_ns:
+            self._carried_ns = None
+        return self._carried_ns is not None and not self._hardware
 
     def _path_doubt_ns(self, facts: PtpFacts) -> float:
         if not self._hardware:

@@ -232,18 +232,23 @@ class Shelf:
             fd, self._fd = self._fd, -1
         if fd >= 0:
             try:
-                os.ftruncate(fd, self.size)
-            except OSError as error:  # the reader passes over a torn tail as well
+                self._cut(fd)
+            except OSError as error:  # the reader passes over a torn tail as well, and over a file without a head
                 _LOG.error("%s: %s", self.path, error.strerror)
-            os.close(fd)
-            if self.path is not None:
-                self._resize(self.path)
-                if self.size == 0:  # not even the head fitted
-                    self.path.unlink(missing_ok=True)
-                    self._known.pop(self.path)
         self.path = None
         if first:
             self._say(severity, "recording_stopped", f"nothing is recorded: {why}; tried again every 5 s")
+
+    def _cut(self, fd: int) -> None:
+        if self.path is not None:
+            self._resize(self.path)
+        try:
+            os.ftruncate(fd, self.size)
+        finally:
+            os.close(fd)
+        if self.path is not None and self.size == 0:  # not even the head fitted
+            self.path.unlink(missing_ok=True)
+            self._known.pop(self.path)
 
     # --- retention --------------------------------------------------------------------------------------------------
 

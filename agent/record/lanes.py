@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent.record.plan import Track
 from agent.record.read import Recording
+from agent.record.retention import label_of
 
 CLOCK_STEPPED: Final = "clock_stepped"
 RUNS_OVERLAP: Final = "runs_overlap"
@@ -75,13 +78,41 @@ def _lane(node: str, recordings: Sequence[Recording]) -> Lane:
         rows, follows = _stream([one.frames for one in recordings if one.head.stream == stream])
         parts.append(rows)
         links.append(follows)
-    order = np.argsort([int(rows["ptp_ns"][0]) for rows in parts], kind="stable")
+    order = in_order([int(rows["ptp_ns"][0]) for rows in parts], _chains(streams, recordings))
     frames, follows = np.concatenate([parts[i] for i in order]), np.concatenate([links[i] for i in order])
     runs = np.concatenate([np.full(len(parts[i]), i) for i in order])
     kept = most_that_rise(frames["ptp_ns"].astype(np.int64))
     follows[1:] &= kept[:-1]
     copies = sum(len(one.frames) for one in recordings) - len(frames)
     return Lane(node, frames[kept], follows[kept], tuple(_left_out(frames, runs, kept)), copies)
+
+
+def _chains(streams: Sequence[str], recordings: Sequence[Recording]) -> list[list[int]]:
+    """Runs as the files of each folder count them, whatever the clock said. Each folder has numbers of its own."""
+    folders: dict[Path, list[tuple[int, int]]] = defaultdict(list)
+    for one in recordings:
+        label = label_of(one.path)
+        if label is not None and label.serial:
+            folders[one.path.parent].append((label.serial, streams.index(one.head.stream)))
+    return [
+        list(dict.fromkeys(run for _, run in sorted(files)))
+        for files in folders.values()
+        if len({serial for serial, _ in files}) == len(files)  # else they are copies out of several folders
+    ]
+
+
+def in_order(first_ns: Sequence[int], chains: Sequence[Sequence[int]]) -> list[int]:
+    """Runs by their first times, but none before one that a chain has before it, as long as the chains agree."""
+    waiting = sorted(range(len(first_ns)), key=lambda run: first_ns[run])
+    rest = [list(reversed(chain)) for chain in chains]
+    order: list[int] = []
+    while waiting:
+        held = {run for chain in rest for run in chain[:-1]}
+        run = next((one for one in waiting if one not in held), waiting[0])
+        waiting.remove(run)
+        order.append(run)
+        rest = [[one for one in chain if one != run] for chain in rest]
+    return order
 
 
 def _stream(files: Sequence[NDArray[np.void]]) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
@@ -126,9 +157,11 @@ def most_that_rise(times: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _left_out(frames: NDArray[np.void], runs: NDArray[np.int64], kept: NDArray[np.bool_]) -> Iterator[LeftOut]:
-    places = np.flatnonzero(~kept)
+    places, times = np.flatnonzero(~kept), frames["ptp_ns"].astype(np.int64)
     for group in np.split(places, np.flatnonzero((np.diff(places) != 1) | (np.diff(runs[places]) != 0)) + 1):
         if len(group):
-            own = frames["ptp_ns"][runs == runs[group[0]]].astype(np.int64)
-            stepped = bool(np.any(np.diff(own) <= 0))  # within one run only a clock that was set does that
-            yield LeftOut(CLOCK_STEPPED if stepped else RUNS_OVERLAP, frames[group])
+            own = times[runs == runs[group[0]]]
+            others = times[kept & (runs != runs[group[0]])]
+            stepped = np.any(np.diff(own) <= 0)  # within one run only a clock that was set does that
+            shared = np.any((others >= own.min()) & (others <= own.max()))
+            yield LeftOut(RUNS_OVERLAP if shared and not stepped else CLOCK_STEPPED, frames[group])

@@ -5,6 +5,7 @@ Pure but for :class:`Feed`, whose socket is one end of a SOCK_SEQPACKET pair of 
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ MAX_MESSAGE_BYTES: Final = _MESSAGE.size
 _NO_SHAPE: Final = (0.0,) * 5
 _IN_BOUND: Final = 1
 _BOXED: Final = 2
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Sight(NamedTuple):
@@ -125,11 +127,20 @@ class Feed:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self._said: set[int | None] = set()
 
     def tell(self, sight: Sight) -> bool:
-        """Send without waiting; False when nobody takes it: the process of the line is away or far behind."""
+        """Send without waiting; False when nobody takes it: the process of the line is away or far behind.
+
+        Whatever else keeps the kernel from it is said once; the frames go on.
+        """
         try:
             self._end.send(sight_message(sight), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except (BlockingIOError, ConnectionError):
+            return False
+        except OSError as error:
+            if error.errno not in self._said:
+                self._said.add(error.errno)
+                _LOG.warning("nothing goes to the serial line: %s", error.strerror)
             return False
         return True

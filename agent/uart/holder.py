@@ -60,7 +60,7 @@ def check_free(path: Path, device: int, proc: Path = PROC) -> None:
         unit = held.unit or f"serial-getty@{path.name}.service"
         raise ResourceError(
             f"{path} is the terminal of {held.name} (process {held.pid}{', ' + held.unit if held.unit else ''})",
-            hint=f"systemctl disable --now {unit}",
+            hint=f"systemctl disable --now {unit} && udevadm trigger -c add {path}",  # a login leaves its rights on it
         )
     try:
         consoles = [line.split()[0] for line in (proc / "consoles").read_text().splitlines() if line.strip()]

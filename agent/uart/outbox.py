@@ -19,7 +19,10 @@ BURST_LINES: Final = 2  # the cameras of a node fire together
 
 @dataclass
 class Books:
-    """Totals. Dropped lines by reason: ``queue`` full, too ``old``, no ``port`` (or lost with it, half sent)."""
+    """Totals. ``lines``: the wire has them; ``bytes``: the port took them.
+
+    Dropped lines by reason: ``queue`` full, too ``old``, no ``port`` (or lost with it: half sent, or in its kernel).
+    """
 
     lines: int = 0
     bytes: int = 0
@@ -52,6 +55,8 @@ class Outbox:
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._rest = b""
         self._torn = False  # part of a line is out, whose rest is in _rest
+        self._taken = 0  # bytes that this port took
+        self._ends: deque[int] = deque()  # of them, where the lines end that the wire does not have yet
         self._due_ns = 0
         self._open = False
 
@@ -65,14 +70,20 @@ class Outbox:
         """Bytes that the port has yet to take of what was begun."""
         return len(self._rest)
 
+    @property
+    def in_kernel(self) -> int:
+        """Lines that the port took and of which the wire is not known to have all."""
+        return len(self._ends)
+
     def opened(self) -> None:
         """A port is there. What it says first ends whatever was left torn on it."""
-        self._open, self._rest, self._torn = True, RESYNC, False
+        self._open, self._rest, self._torn, self._taken = True, RESYNC, False, 0
 
     def lost(self) -> None:
-        """The port is gone, and with it what waited."""
-        self.books.dropped_port += len(self._waiting) + self._torn
+        """The port is gone, and with it what waited, here and in its kernel."""
+        self.books.dropped_port += len(self._waiting) + self._torn + len(self._ends)
         self._waiting.clear()
+        self._ends.clear()
         self._open, self._rest, self._torn = False, b"", False
 
     def offer(self, line: bytes, made_ns: int) -> None:
@@ -109,7 +120,14 @@ class Outbox:
     def wrote(self, count: int) -> None:
         """The port took so many bytes of it."""
         self.books.bytes += count
+        self._taken += count
         self._rest = self._rest[count:]
         if not self._rest and self._torn:
-            self.books.lines += 1
+            self._ends.append(self._taken)
             self._torn = False
+
+    def out(self, unsent: int) -> None:
+        """The wire has all that the port took but the last ``unsent`` bytes."""
+        while self._ends and self._ends[0] <= self._taken - unsent:
+            self._ends.popleft()
+            self.books.lines += 1

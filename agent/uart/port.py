@@ -23,6 +23,7 @@ SYS: Final = Path("/sys")
 DEV: Final = Path("/dev")
 _DEVICES: Final = "devices"  # of /sys: above it nothing belongs to the port
 _CFLAG, _ISPEED, _OSPEED = 2, 4, 5
+_TAKEN: Final = {errno.EBUSY, errno.EACCES, errno.EPERM}
 _UNPLUGGED: Final = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOENT}
 
 
@@ -79,12 +80,12 @@ class SerialPort:
         """What has arrived; empty at the end of the line (its other end is closed)."""
         return os.read(self._fd, most)
 
-    def unsent(self) -> int:
-        """Bytes that the kernel has not given to the wire yet."""
+    def unsent(self) -> int | None:
+        """Bytes that the kernel has not given to the wire yet; None where the port is gone."""
         try:
             (count,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.TIOCOUTQ, b"\0" * 4))
         except OSError:
-            return 0
+            return None
         return int(count)
 
     def set_raw(self, baud: int) -> None:
@@ -122,6 +123,9 @@ def open_port(path: Path, baud: int, proc: Path = PROC) -> SerialPort:
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
+        if error.errno in _TAKEN:  # a login takes the port's rights too, so it is looked for before these are blamed
+            with suppress(OSError):
+                check_free(path, path.stat().st_rdev, proc)
         raise _refused(path, error) from error
     port = SerialPort(path, fd)
     try:
@@ -155,6 +159,7 @@ def _refused(path: Path, error: OSError) -> HardwareError | ResourceError:
     if error.errno == errno.EBUSY:
         return ResourceError(f"{path} is held by another program", hint="end it: see fuser or lsof as root")
     if error.errno in (errno.EACCES, errno.EPERM):
-        hint = "the user must be in group dialout, and the unit must allow the device: systemd/README.md"
+        rights = f"after a login on it: udevadm trigger -c add {path}"
+        hint = f"the user's group dialout, the unit's DeviceAllow (systemd/README.md); {rights}"
         return ResourceError(f"{path} may not be opened by this user", hint=hint)
     return HardwareError(f"{path} cannot be opened: {error.strerror}")

@@ -25,8 +25,8 @@ class Port(Protocol):
     def write(self, data: bytes) -> int:
         """Write what fits now. Raises BlockingIOError for nothing, OSError when it is gone."""
 
-    def unsent(self) -> int:
-        """Bytes that the wire has not taken yet."""
+    def unsent(self) -> int | None:
+        """Bytes that it took and the wire does not have yet; None where it is gone and nobody knows."""
 
     def close(self) -> None:
         """At once."""
@@ -62,9 +62,13 @@ class Writer:
         return self._stuck_since_ns is not None
 
     def pump(self, now_ns: int) -> None:
-        """Open the port where that is due, and write what may be written."""
+        """Open the port where that is due, write what may be written, and count what went out."""
         if self.port is None and now_ns >= self._open_at_ns:
             self._open(now_ns)
+        self._write(now_ns)
+        self._count()
+
+    def _write(self, now_ns: int) -> None:
         while self.port is not None and (data := self.outbox.next(now_ns)):
             try:
                 count = self.port.write(data)
@@ -84,20 +88,24 @@ class Writer:
         """The port is gone: what waited is dropped, and it is looked for again after a pause."""
         if self.port is None:
             return
-        self.port.close()
-        self.port, self._stuck_since_ns = None, None
+        self.close()
+        self._stuck_since_ns = None
         self.lost += 1
-        self.outbox.lost()
         if now_ns - self._opened_ns > _STEADY_NS:
             self._pause_ns = FIRST_PAUSE_NS
         self._later(now_ns, why)
 
     def close(self) -> None:
-        """Give the port back; what is half written stays so, and the next writer ends it."""
+        """Give the port back; what is half written stays so, and the next writer ends it. What its kernel has goes."""
         if self.port is not None:
+            self._count()
             self.port.close()
             self.port = None
             self.outbox.lost()
+
+    def _count(self) -> None:
+        if self.port is not None and self.outbox.in_kernel and (unsent := self.port.unsent()) is not None:
+            self.outbox.out(unsent)
 
     def _open(self, now_ns: int) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Final
 
 from agent.record.mirror.tls import Identity
 from agent.record.mirror.wire import Decoder, Message, WireError
-from touchline.errors import LinkError
+from touchline.errors import LinkError, TouchlineError
 from touchline.timeline import monotonic_ns
 
 SILENCE_NS: Final = 3_000_000_000  # a peer that says nothing for so long is gone
@@ -21,15 +21,21 @@ _WANT: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Channel:
-    """A connection that shakes hands, sends and receives in :meth:`pump`; raises LinkError once it is of no use."""
+    """A connection that shakes hands, sends and receives in :meth:`pump`; raises LinkError once it is of no use.
+
+    It owns ``link``, also where it cannot be made of it. Raises ConfigError for files that cannot be used.
+    """
 
     def __init__(self, link: socket.socket, identity: Identity, *, server_side: bool) -> None:
         self._identity = identity
-        link.setblocking(False)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        context = identity.server_context() if server_side else identity.client_context()
         try:
+            link.setblocking(False)
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            context = identity.server_context() if server_side else identity.client_context()
             self._link = context.wrap_socket(link, server_side=server_side, do_handshake_on_connect=False)
+        except TouchlineError:
+            link.close()
+            raise
         except OSError as error:
             link.close()
             raise LinkError(f"the mirror's connection ended: {error}") from error
@@ -50,7 +56,7 @@ class Channel:
         return self.ready and self._link.pending() > 0
 
     def send(self, message: Message) -> None:
-        """Queue one message."""
+        """Queue one message. Raises ValueError for one that is too large for its kind."""
         data = message.to_bytes()
         self._out.append(memoryview(data))
         self.queued += len(data)

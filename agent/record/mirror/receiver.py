@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from agent.record.boxes import BoxError, box_at
+from agent.record.boxes import box_at
 from agent.record.files import Shelf
 from agent.record.fragment import Head, read_fragment, read_head
 from agent.record.mirror.channel import Channel
@@ -54,7 +54,8 @@ class _Guest:
 class MirrorReceiver:
     """Listens at ``listen``; what comes goes onto ``shelf``, which is the thread's own from then on.
 
-    Only the twin's newest connection is heard. ``refused`` counts the others: strangers, and whoever says nothing.
+    Only the twin's newest connection is heard. ``refused`` counts the others: strangers, whoever says nothing, and what
+    this node could not take in. Nothing that comes, and no disk, ends the thread.
 
     Raises ResourceError when the address cannot be had.
     """
@@ -85,7 +86,7 @@ class MirrorReceiver:
         self._init = b""
         self._next = 0
         self._told_ns = 0
-        self._closing = False
+        self._closing = threading.Event()
         self.tail: Tail | None = None
         self.connected = False
         self.refused = 0
@@ -95,7 +96,7 @@ class MirrorReceiver:
 
     def close(self) -> None:
         """End the thread and the open file."""
-        self._closing = True
+        self._closing.set()
         self._thread.join(2.0)
         self._listener.close()
         for channel in self._channels():
@@ -108,22 +109,32 @@ class MirrorReceiver:
         return [*(guest.channel for guest in self._guests), *([self._twin] if self._twin else [])]
 
     def _run(self) -> None:
-        while not self._closing:
-            channels = self._channels()
-            wait_s = 0.0 if any(one.pending for one in channels) else _WAIT_S
-            reading = [self._listener.fileno(), *(one.fileno() for one in channels)]
-            readable, _, _ = select.select(reading, [one.fileno() for one in channels if one.wants_write], [], wait_s)
-            if self._listener.fileno() in readable:
-                self._welcome()
-            for guest in list(self._guests):
-                self._listen_to_guest(guest)
-            if self._twin is not None:
-                self._listen_to_twin(self._twin)
+        while not self._closing.is_set():
+            try:
+                self._turn()
+            except (OSError, ValueError, TouchlineError) as error:  # as a descriptor that select refuses: begin anew
+                self._count_refusal("every connection", error)
+                for channel in self._channels():
+                    channel.close()
+                self._guests, self._twin, self.connected = [], None, False
+                self._closing.wait(_WAIT_S)
+
+    def _turn(self) -> None:
+        channels = self._channels()
+        wait_s = 0.0 if any(one.pending for one in channels) else _WAIT_S
+        reading = [self._listener.fileno(), *(one.fileno() for one in channels)]
+        readable, _, _ = select.select(reading, [one.fileno() for one in channels if one.wants_write], [], wait_s)
+        if self._listener.fileno() in readable:
+            self._welcome()
+        for guest in list(self._guests):
+            self._listen_to_guest(guest)
+        if self._twin is not None:
+            self._listen_to_twin(self._twin)
 
     def _welcome(self) -> None:
         try:
             link, (address, *_) = self._listener.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionError):  # it went again
             return
         leaves = who_leaves([guest.address for guest in self._guests], address)
         if leaves is not None:
@@ -131,8 +142,7 @@ class MirrorReceiver:
         try:
             self._guests.append(_Guest(Channel(link, self._identity, server_side=True), address))
         except TouchlineError as error:  # files of the certificate that cannot be read are no end of the mirror
-            link.close()
-            self._count_refusal(address, error)
+            self._count_refusal(f"a connection from {address}", error)
 
     def _refuse(self, guest: _Guest, why: Exception) -> None:
         self._guests.remove(guest)
@@ -140,16 +150,16 @@ class MirrorReceiver:
         if guest.channel.ready and isinstance(why, LinkError):  # the twin's certificate: somebody there only looked
             _LOG.info("mirror: %s went without HELLO: %s", guest.address, why)
         else:
-            self._count_refusal(guest.address, why)
+            self._count_refusal(f"a connection from {guest.address}", why)
 
-    def _count_refusal(self, address: str, why: Exception) -> None:
+    def _count_refusal(self, what: str, why: Exception) -> None:
         self.refused += 1
         now_ns = monotonic_ns()
         if now_ns < self._quiet_until_ns:
             self._refused_quietly += 1
             return
         more = f" (and {self._refused_quietly} before)" if self._refused_quietly else ""
-        _LOG.warning("mirror: a connection from %s is refused: %s%s", address, why, more)
+        _LOG.warning("mirror: %s is refused: %s%s", what, why, more)
         self._quiet_until_ns, self._refused_quietly = now_ns + _LOG_EVERY_NS, 0
 
     def _listen_to_guest(self, guest: _Guest) -> None:
@@ -180,7 +190,7 @@ class MirrorReceiver:
             if messages or monotonic_ns() - self._told_ns > _TELL_NS:
                 self._tell()
             twin.flush()
-        except (TouchlineError, WireError, BoxError, ValueError) as error:  # ValueError: a stream's name that is none
+        except (TouchlineError, ValueError, OSError) as error:  # ValueError: what it says; OSError: our disk
             _LOG.warning("mirror of %s: %s", self._identity.twin, error)
             twin.close()
             self._twin, self.connected = None, False

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.record.fragment import Fragment, Head
-from agent.record.mirror.backlog import Backlog
+from agent.record.mirror.backlog import Backlog, Item
 from agent.record.mirror.channel import Channel
 from agent.record.mirror.tls import Identity
-from agent.record.mirror.wire import Have, Kind, Message, WireError, hello
+from agent.record.mirror.wire import Have, Kind, Message, hello
 from touchline.config.failover import split_address
 from touchline.errors import TouchlineError
 from touchline.timeline import monotonic_ns
@@ -125,16 +125,19 @@ class MirrorSender:
             try:
                 channel = self._dial()
                 self._serve(channel)
-            except (OSError, TouchlineError, WireError) as error:
-                if str(error) != self.books.trouble:
-                    self.books.trouble = str(error)
-                    _LOG.warning("mirror to %s:%d: %s", *self._address, error)
+            except (OSError, TouchlineError, ValueError) as error:  # ValueError: WireError, or a descriptor for select
+                self._say(error)
             finally:
                 self.books.connected = False
                 if channel is not None:
                     channel.close()
             self._closing.wait(self._pause_s)
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    def _say(self, error: Exception) -> None:
+        if str(error) != self.books.trouble:
+            self.books.trouble = str(error)
+            _LOG.warning("mirror to %s:%d: %s", *self._address, error)
 
     def _dial(self) -> Channel:
         return Channel(socket.create_connection(self._address, _CONNECT_S), self._identity, server_side=False)
@@ -195,11 +198,18 @@ class MirrorSender:
                     return
                 init = self._backlog.init(item.stream)
             self.books.skipped += max(0, item.serial - self._never_sent)
-            self._never_sent = max(self._never_sent, item.serial + 1)
-            if item.stream != self._said:
-                channel.send(Message(Kind.INIT, init))
-                self._said = item.stream
-            channel.send(Message(Kind.FRAGMENT, item.data))
+            first, self._never_sent = item.serial >= self._never_sent, max(self._never_sent, item.serial + 1)
             self._next = item.serial + 1
-            self.books.sent += 1
-            self.books.sent_bytes += len(item.data)
+            try:
+                self._send(channel, item, init)
+            except ValueError as error:  # larger than the twin takes: no later try can send it
+                self._say(error)
+                self.books.skipped += first
+
+    def _send(self, channel: Channel, item: Item, init: bytes) -> None:
+        if item.stream != self._said:
+            channel.send(Message(Kind.INIT, init))
+            self._said = item.stream
+        channel.send(Message(Kind.FRAGMENT, item.data))
+        self.books.sent += 1
+        self.books.sent_bytes += len(item.data)

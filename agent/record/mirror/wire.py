@@ -55,9 +55,9 @@ class Message:
     body: bytes = b""
 
     def to_bytes(self) -> bytes:
-        """As it goes over the wire."""
+        """As it goes over the wire. Raises ValueError for what the other end would refuse."""
         if len(self.body) > _LIMITS[self.kind]:
-            raise ValueError(f"{self.kind.name} of {len(self.body)} bytes")
+            raise ValueError(f"{self.kind.name} of {len(self.body)} bytes; at most {_LIMITS[self.kind]} may go")
         return _HEAD.pack(self.kind, len(self.body)) + self.body
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.clock.core import OFFSETS, ClockCore, ClockEvent, ClockPolicy, ServoView
+from agent.clock.core import OFFSETS, PATIENCE, ClockCore, ClockEvent, ClockPolicy, ServoView
 from agent.clock.mapping import Mapping, Pair
 from touchline.timeline import ClockState, Timebase
 
@@ -362,3 +362,34 @@ def test_the_doubts_of_one_master_are_not_those_of_the_next():
     quick(life, NOISE * 3, replace(CARRIED, grandmaster="gm-b", path_doubt_ns=500.0))
     assert life.core.epoch == 2
     assert life.mapping.bound_ns < 2_000
+
+
+def two_clocks() -> Life:
+    """A life that is locked on two timebases."""
+    life = Life()
+    for _ in range(40):
+        pair = life.pair()
+        life.core.sample({Timebase.MONOTONIC: pair, Timebase.TSC: pair}, GOOD)
+        life.second += 1
+    return life
+
+
+def test_a_step_is_known_where_the_first_pair_off_the_line_has_no_fellow():
+    """The device of the first one's timebase fell silent: the others tell among themselves how long it lasts."""
+    life = two_clocks()
+    life.core.sample({Timebase.TSC: life.pair(50_000)}, GOOD)
+    for _ in range(3):
+        life.second += 1
+        life.core.sample({Timebase.MONOTONIC: life.pair(50_000)}, GOOD)
+    assert [event.code for event in life.core.look(None)].count("clock_step") == 1
+
+
+def test_pairs_off_the_line_are_not_gathered_without_end():
+    """A reading that stands still shows no time between them."""
+    life = two_clocks()
+    waiting = []
+    for _ in range(5 * PATIENCE):
+        life.core.sample({Timebase.MONOTONIC: life.pair(50_000)}, GOOD)
+        waiting.append(len(life.core._suspects))
+    assert max(waiting) < PATIENCE
+    assert [event.code for event in life.core.look(None)].count("clock_step") == 1

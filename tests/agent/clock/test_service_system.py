@@ -165,6 +165,31 @@ def test_another_grandmaster_is_another_epoch(ptp_net, clocked):  # noqa: F811
     assert node.covered() >= 0.999
 
 
+def test_a_master_that_answers_no_delay_request_gives_no_time(ptp_net, clocked):  # noqa: F811
+    """Its Syncs come, and 3.1.1 says an offset of 0: unmeasured."""
+    net = ptp_net("gm", "node")
+    net.start_ptp4l("gm", {"delay_mechanism": "P2P"})
+    net.start_ptp4l("node", {"slaveOnly": 1})
+    node = clocked(net, "node")
+    node.turns(40)
+    assert node.status["port_state"] == "UNCALIBRATED" and node.status["counters"]["syncs"] == 0
+    assert node.status["state"] == "unlocked" and node.status["mappings"] == {}
+    assert "no answer to delay requests" in node.status["servo"]
+
+
+def test_peer_to_peer_the_whole_delay_is_in_the_bound(ptp_net, clocked):  # noqa: F811
+    net = ptp_net("gm", "node")
+    peer = {"delay_mechanism": "P2P", "logMinPdelayReqInterval": -3}
+    net.start_ptp4l("gm", peer)
+    net.start_ptp4l("node", {**peer, "slaveOnly": 1})
+    node = clocked(net, "node")
+    node.until("locked")
+    node.turns(4)
+    assert node.status["path_delay_ns"] > 0
+    assert node.status["bound_ns"] > node.status["path_doubt_ns"] == node.status["path_delay_ns"]
+    assert node.covered() >= 0.999
+
+
 @pytest.mark.parametrize("asymmetry_ns", [2_000_000, -2_000_000])
 def test_a_wrong_asymmetry_shifts_the_time_unseen(ptp_net, clocked, asymmetry_ns: int):  # noqa: F811
     """ptp4l cannot see it, so the bound cannot either: that is what asymmetry_uncertainty_ns is for."""

@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from agent.clock.management import CurrentDataSet, DefaultDataSet, PortDataSet, PortState, TimeFlags, TimeStatusNp
-from agent.clock.watch import CARRIED_NS, PtpFacts, Watch, servo_view
+from agent.clock.management import (
+    CurrentDataSet,
+    DefaultDataSet,
+    DelayMechanism,
+    PortDataSet,
+    PortState,
+    TimeFlags,
+    TimeStatusNp,
+)
+from agent.clock.watch import PtpFacts, Watch, servo_view
 from touchline.config.clock import PtpSection
 
 LOOK_NS = 250_000_000
@@ -26,7 +34,13 @@ class Ptp4l:
     offset_ns: int = 0
     ingress_ns: int = 0
     delay_ns: float = 0.0
+    mechanism: DelayMechanism = DelayMechanism.E2E
     subscribed: bool = field(default=False)
+
+    @property
+    def peer(self) -> bool:
+        """Whether the delay is that to the neighbour: 3.1.1 leaves the other one at 0 then."""
+        return self.mechanism is DelayMechanism.P2P
 
     def subscribe(self, events: object) -> None:
         self.subscribed = True
@@ -35,8 +49,13 @@ class Ptp4l:
         status = {"gm_present": self.present, "gm_identity": self.grandmaster, "master_offset_ns": self.offset_ns}
         answers: dict[type, dict[str, Any]] = {
             TimeStatusNp: {**status, "ingress_time_ns": self.ingress_ns},
-            PortDataSet: {"port_state": self.port, "log_sync_interval": -3},
-            CurrentDataSet: {"mean_path_delay_ns": self.delay_ns},
+            PortDataSet: {
+                "port_state": self.port,
+                "log_sync_interval": -3,
+                "delay_mechanism": self.mechanism,
+                "peer_mean_path_delay_ns": self.delay_ns if self.peer else 0.0,
+            },
+            CurrentDataSet: {"mean_path_delay_ns": 0.0 if self.peer else self.delay_ns},
             DefaultDataSet: {"clock_identity": "us"},
         }
         return SimpleNamespace(
@@ -106,17 +125,50 @@ def test_before_the_first_path_is_measured_there_is_no_offset(soft):
     assert soft.measured(offset_ns=2_710)
 
 
-def test_an_offset_that_never_changes_is_a_measurement_after_all(soft):
-    """A simulated path measures the same each time."""
-    measured = [soft.measured() for _ in range(CARRIED_NS // LOOK_NS + 4)]
-    assert measured == [False] * (CARRIED_NS // LOOK_NS + 1) + [True] * 3
+def test_without_a_delay_response_no_offset_is_ever_a_measurement(soft):
+    """Seen with 3.1.1: Syncs come, their times go on, offset and delay stay 0 for good."""
+    assert not any(soft.measured(port=PortState.UNCALIBRATED) for _ in range(200))
+    view = servo_view(soft.look(), soft.ptp, soft.now_ns)
+    assert (view.follows, view.why_not) == (
+        False,
+        "the path to the master is not measured: no answer to delay requests",
+    )
+
+
+def test_a_new_master_that_answers_no_delay_request_is_not_measured_by_the_old_ones_path(soft):
+    """Seen with 3.1.1: offset and delay of the master before stay, both not 0, beside the new one's Syncs."""
+    soft.look(port=PortState.UNCALIBRATED, offset_ns=-795, delay_ns=5_945.0)
+    assert soft.measured(offset_ns=993, delay_ns=5_487.0)
+    assert not any(soft.measured(grandmaster="gm-b") for _ in range(200))
+    assert not servo_view(soft.look(), soft.ptp, soft.now_ns).follows
+    assert soft.measured(offset_ns=-40, delay_ns=6_100.0)
 
 
 def test_while_nothing_is_measured_the_servo_is_not_trusted(soft):
-    for _ in range(8):
-        facts = soft.look()
-    view = servo_view(facts, soft.ptp, soft.now_ns)
+    view = servo_view(soft.look(), soft.ptp, soft.now_ns)
+    assert (view.follows, view.why_not) == (
+        False,
+        "the path to the master is not measured: no answer to delay requests",
+    )
+    facts = soft.look(offset_ns=3)
+    assert servo_view(facts, soft.ptp, soft.now_ns).follows
+    view = servo_view(facts, soft.ptp, soft.now_ns + 1_800_000_000)
     assert (view.follows, view.why_not) == (False, "no Sync for 1.8 s")
+
+
+def test_a_grandmaster_measures_nothing_and_serves(soft):
+    ptp = soft.ptp.model_copy(update={"role": "grandmaster"})
+    facts = soft.look(port=PortState.MASTER, grandmaster="us")
+    assert servo_view(facts, ptp, soft.now_ns).follows
+
+
+def test_peer_to_peer_the_delay_is_that_to_the_neighbour(soft, hard):
+    """Seen with 3.1.1: CURRENT_DATA_SET's delay stays 0, the port's peer delay is measured."""
+    p2p = DelayMechanism.P2P
+    assert soft.look(mechanism=p2p, delay_ns=840.0).path_doubt_ns == 840.0
+    assert soft.measured(offset_ns=278) and soft.measured(offset_ns=250, delay_ns=732.0)
+    assert hard.look(mechanism=p2p, delay_ns=800.0).path_delay_ns == 800.0
+    assert hard.look(delay_ns=830.0).path_doubt_ns == 30.0
 
 
 def test_with_hardware_stamps_the_offset_is_the_servos_own(hard):

@@ -277,6 +277,22 @@ def test_a_disk_that_stays_full_is_said_once(tmpfs, monkeypatch):
     assert all(path.stat().st_size > 0 for path in (tmpfs / "cam1").glob("*.mp4"))
 
 
+def test_a_disk_that_became_read_only_costs_pictures_and_no_thread(tmp_path, monkeypatch):
+    """Neither the head can be written nor the empty file be taken away again."""
+    desk = Desk(tmp_path / "cam1", Bounds(1 << 30))
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(30, "Read-only file system")
+
+    for name in ("write", "ftruncate", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    assert desk.put(range(30)) == [False] * 30
+    assert desk.said == [("error", "recording_stopped")] and desk.shelf.counters["dropped_disk"] == 30
+    monkeypatch.undo()
+    assert open_below(tmp_path) == []
+    desk.shelf.close()
+
+
 class Guarded(Desk):
     """A shelf on a disk whose guard has a say, and a clock."""
 

@@ -24,7 +24,7 @@ from agent.record.command import Coding
 from agent.record.fragment import Fragment, Mark
 from agent.record.inits import merge, parameter_sets, with_duration
 from agent.record.join import Joined, join
-from agent.record.lanes import CLOCK_STEPPED, NO_KEY_FRAME, RUNS_OVERLAP, lanes_of, most_that_rise
+from agent.record.lanes import CLOCK_STEPPED, NO_KEY_FRAME, RUNS_OVERLAP, in_order, lanes_of, most_that_rise
 from agent.record.media import times_of
 from agent.record.read import read_recording, recordings_in
 from agent.record.stream import FragmentStream, Init, Raw
@@ -260,6 +260,54 @@ def test_runs_of_one_node_that_overlap_are_told(tmp_path):
     assert joined.lost_frames == 15 and joined.frames == 105 and balanced(joined)
     assert {lost["reason"] for lost in joined.lost} == {RUNS_OVERLAP}
     assert check(tmp_path / "m.mp4")["good"]
+
+
+def numbered(folder: Path, number: int, run: int, *, ahead_ns: int = 0, pictures: int = 60) -> None:
+    """A run of the encoder under the recorder's name for it: ``number`` counts the files of this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = clocked_file([run * 60 * PERIOD_US * 1000 + ahead_ns] * pictures, stream=f"{run:02x}" * 16)
+    (folder / f"node-a_cam1_{number:08d}_20261121T100000.123456Z_{run:08x}.mp4").write_bytes(data)
+
+
+@pytest.mark.parametrize("wrong_ns", [10 * YEAR_NS, -10 * YEAR_NS])
+def test_a_run_by_a_clock_that_was_years_off_is_no_part_of_the_match(tmp_path, wrong_ns):
+    """Its times alone would have it before or behind all others; its number says that it was between them."""
+    for run, ahead_ns, pictures in ((1, 0, 60), (2, wrong_ns, 40), (3, 0, 60)):
+        numbered(tmp_path, run, run, ahead_ns=ahead_ns, pictures=pictures)
+    joined = join([tmp_path], tmp_path / "m.mp4")
+    assert joined.frames == 120 and balanced(joined)
+    assert [(lost["reason"], lost["frames"]) for lost in joined.lost] == [(CLOCK_STEPPED, 40)]
+    assert check(tmp_path / "m.mp4", 1500.0)["good"]
+
+
+def test_numbers_of_two_folders_say_nothing_of_each_other(tmp_path):
+    """The node lost its disk: the beginning is left in the twin's mirror alone, under numbers of its own."""
+    for folder, number, run in (("mirror", 7, 1), ("mirror", 8, 2), ("own", 1, 2), ("own", 2, 3)):
+        numbered(tmp_path / folder, number, run)
+    joined = join([tmp_path], tmp_path / "m.mp4")
+    assert (joined.frames, joined.copied_frames, joined.lost_frames) == (180, 60, 0)
+
+
+def test_numbers_that_come_twice_in_a_folder_are_of_two_counts(tmp_path):
+    """Originals and mirrored copies in one heap: only the times are left."""
+    for number, run in ((2, 1), (1, 2), (1, 3)):
+        numbered(tmp_path, number, run)
+    joined = join([tmp_path], tmp_path / "m.mp4")
+    assert (joined.frames, joined.lost_frames) == (180, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_runs_stand_as_their_folders_have_them_and_else_by_time(tmp_path, seed):
+    """Numbers against the times, in two folders that contradict each other too: always every run once."""
+    order = random.Random(seed)
+    chains = [order.sample(range(6), order.randint(1, 6)) for _ in range(2)]
+    first_ns = [order.randint(0, 9) for _ in range(6)]
+    runs = in_order(first_ns, chains)
+    assert sorted(runs) == list(range(6))
+    for chain in chains[:1]:
+        alone = in_order(first_ns, [chain])
+        assert [run for run in alone if run in chain] == chain
+    assert in_order(first_ns, []) == sorted(range(6), key=lambda run: first_ns[run])
 
 
 def test_pictures_without_their_key_frame_are_told_unless_the_twin_shows_them(tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import select
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.record.files import Bounds, Shelf
+from agent.record.fragment import Fragment
+from agent.record.mirror import wire
 from agent.record.mirror.backlog import Backlog
+from agent.record.mirror.channel import Channel
 from agent.record.mirror.receiver import MirrorReceiver
 from agent.record.mirror.sender import MirrorSender
 from agent.record.mirror.tls import Identity
@@ -25,7 +30,7 @@ from agent.record.read import read_recording
 from hil.rack.pki import LocalCa
 from tests.agent.record.helpers import HEAD, PTP_NS, fragment, start, wait_for
 from touchline.config import MqttSection
-from touchline.errors import ConfigError, ResourceError
+from touchline.errors import ConfigError, LinkError, ResourceError
 
 # --- words -----------------------------------------------------------------------------------------------------------
 
@@ -138,7 +143,7 @@ def test_starts_of_streams_that_are_gone_are_forgotten():
     assert len(backlog._inits) < 5
 
 
-# --- two ends --------------------------------------------------------------------------------------------------------
+# --- two ends -------------------------------------------------------------------------------------------------------
 
 
 def identity(ca: LocalCa, name: str, twin: str) -> Identity:
@@ -367,3 +372,120 @@ def test_a_damaged_fragment_ends_the_connection_and_is_not_written(twins):
     with pytest.raises(ValueError, match="damaged"):
         receiver._take([Message(Kind.FRAGMENT, bytes(bad))])
     assert receiver._next == 1
+
+
+# --- neither thread ends ----------------------------------------------------------------------------------------------
+
+
+def test_a_fragment_that_no_message_takes_is_skipped_once_and_said(twins, monkeypatch, caplog):
+    monkeypatch.setitem(wire._LIMITS, Kind.FRAGMENT, 2_000)
+    sender = twins.send()
+    for number in range(40):
+        sender.put(fragment(number, data=bytes(3_000) if number == 20 else b""))
+    wait_for(lambda: sender.books.have.next_number == 40)
+    twin = twins.receiver._twin
+    assert twin is not None
+    twin._link.shutdown(socket.SHUT_RDWR)
+    sender.put(fragment(40))
+    wait_for(lambda: sender.books.have.next_number == 41)
+    assert sender.books.skipped == 1
+    assert twins.numbers() == [*range(20), *range(30, 41)], "from the next key frame on"
+    assert len([one for one in caplog.messages if "FRAGMENT of 3" in one]) == 1
+
+
+def test_a_fragment_that_comes_again_after_the_connection_ended_is_skipped_once(twins, monkeypatch):
+    monkeypatch.setitem(wire._LIMITS, Kind.FRAGMENT, 2_000)
+    port = twins.receiver.port
+    sender = twins.send()
+    for number in range(20):
+        sender.put(fragment(number, data=bytes(3_000) if number == 17 else b""))
+    wait_for(lambda: sender.books.have.next_number == 20)
+    twins.receiver.close()
+    wait_for(lambda: not sender.books.connected)
+    twins.receiver = twins.receive(port)  # it asks for all that the backlog has
+    wait_for(lambda: sender.books.connects == 2 and sender.books.have.next_number == 20)
+    assert sender.books.skipped == 1
+
+
+def test_a_beginning_that_no_message_takes_costs_its_stream_alone(twins, monkeypatch):
+    monkeypatch.setitem(wire._LIMITS, Kind.INIT, len(HEAD.to_bytes() + start()) + 100)
+    sender = twins.send()
+    sender.begin(replace(HEAD, stream="cd" * 16), start(bytes(200)))
+    for number in range(20):
+        sender.put(fragment(number))
+    sender.begin(replace(HEAD, stream="ab" * 16), start())
+    for number in range(10):
+        sender.put(fragment(number))
+    wait_for(lambda: (sender.books.have.stream, sender.books.have.next_number) == ("ab" * 16, 10))
+    assert sender.books.skipped == 20 and twins.numbers() == list(range(10))
+
+
+def test_a_node_whose_name_no_message_takes_is_told_and_the_thread_goes_on(twins):
+    sender = twins.send(name="n" * 5_000)
+    wait_for(lambda: "HELLO of" in sender.books.trouble)
+    assert sender._thread.is_alive()
+
+
+def test_a_connection_that_cannot_be_set_up_ends_alone(twins, monkeypatch):
+    real, left = socket.socket.setsockopt, [4]
+
+    def refuse(link: socket.socket, level: int, option: int, *rest: Any) -> None:
+        if option == socket.TCP_NODELAY and level == socket.IPPROTO_TCP and left[0]:
+            left[0] -= 1
+            raise OSError(22, "Invalid argument")
+        real(link, level, option, *rest)
+
+    monkeypatch.setattr(socket.socket, "setsockopt", refuse)
+    plain = [socket.create_connection(("127.0.0.1", twins.receiver.port), 2) for _ in range(4)]
+    wait_for(lambda: twins.receiver.refused == 4)
+    sender = twins.send()
+    sender.put(fragment(0))
+    wait_for(lambda: sender.books.have.next_number == 1)
+    for one in plain:
+        one.close()
+
+
+def test_a_link_that_cannot_be_set_up_is_closed(tmp_path):
+    ours, theirs = socket.socketpair()  # AF_UNIX knows no TCP_NODELAY
+    with theirs, pytest.raises(LinkError, match="the mirror's connection"):
+        Channel(ours, identity(LocalCa(tmp_path), "node-a", "node-b"), server_side=False)
+    assert ours.fileno() == -1
+
+
+def test_a_turn_of_the_receiver_that_fails_is_counted_and_the_next_one_begins_anew(twins, monkeypatch):
+    """As a descriptor that select refuses: too large a number."""
+    sender = twins.send()
+    sender.put(fragment(0))
+    wait_for(lambda: sender.books.have.next_number == 1)
+    real, left = select.select, [3]
+
+    def refuse(*what: Any) -> Any:
+        if threading.current_thread() is twins.receiver._thread and left[0]:
+            left[0] -= 1
+            raise ValueError("filedescriptor out of range in select()")
+        return real(*what)
+
+    monkeypatch.setattr("agent.record.mirror.receiver.select", SimpleNamespace(select=refuse))
+    wait_for(lambda: twins.receiver.refused == 3)
+    sender.put(fragment(1))
+    wait_for(lambda: sender.books.have.next_number == 2)
+    assert sender.books.connects == 2
+
+
+def test_a_disk_that_fails_in_an_unexpected_place_ends_the_connection_and_no_thread(twins, monkeypatch):
+    sender = twins.send()
+    sender.put(fragment(0))
+    wait_for(lambda: sender.books.have.next_number == 1)
+    real, left = twins.receiver._shelf.put, [1]
+
+    def fail(one: Fragment) -> bool:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(30, "Read-only file system")
+        return bool(real(one))
+
+    monkeypatch.setattr(twins.receiver._shelf, "put", fail)
+    for number in range(1, 20):
+        sender.put(fragment(number))
+    wait_for(lambda: sender.books.have.next_number == 20)
+    assert sender.books.connects == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -122,3 +124,17 @@ def test_an_inference_never_waits_for_a_line_that_nobody_writes():
         assert len(far.recv(1000)) == MAX_MESSAGE_BYTES
         far.close()
         assert feed.tell(sight) is False
+
+
+@pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ENOMEM, errno.EMSGSIZE, errno.EBADF, errno.EPIPE])
+def test_no_error_of_the_kernel_ends_an_inference(code: int, caplog: pytest.LogCaptureFixture):
+    class Broken:
+        def send(self, data: bytes, flags: int) -> int:
+            raise OSError(code, os.strerror(code))
+
+    feed = Feed(Broken())  # type: ignore[arg-type]
+    assert [feed.tell(Sight(1, 1, Stamp(10**18, 5, 3, ClockState.LOCKED), True, 0, None, 7)) for _ in range(9)] == [
+        False
+    ] * 9
+    assert len(caplog.messages) == (code != errno.EPIPE)
+    assert all(os.strerror(code) in one for one in caplog.messages)

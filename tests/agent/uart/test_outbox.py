@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -35,6 +35,7 @@ def drained(outbox: Outbox, now_ns: int) -> bytes:
     while data := outbox.next(now_ns):
         out += data
         outbox.wrote(len(data))
+    outbox.out(0)
     return out
 
 
@@ -88,7 +89,9 @@ def test_what_is_written_in_part_goes_on_where_it_stopped():
     outbox.wrote(40)
     assert outbox.next(10**12) == whole[40:], "however long it takes"
     outbox.wrote(77)
-    assert outbox.books.lines == 1
+    assert (outbox.books.lines, outbox.in_kernel) == (0, 1)
+    outbox.out(0)
+    assert (outbox.books.lines, outbox.in_kernel) == (1, 0)
 
 
 def test_a_lost_port_costs_the_torn_line_and_what_waits():
@@ -134,6 +137,7 @@ def run(outbox: Outbox, wire: Wire, made: Callable[[int], int], seconds: float) 
             outbox.wrote(count)
             if count < len(data):
                 break
+    outbox.out(0)
     return offered
 
 
@@ -156,6 +160,7 @@ def test_more_than_the_wire_carries_is_dropped_here_and_not_late():
 
 
 @given(st.lists(st.tuples(st.sampled_from("otplr"), st.integers(0, 200)), max_size=120))
+@example([("r", 0), ("o", 0), ("p", 4), ("p", 8), ("l", 0), ("r", 0), ("p", 2)])
 def test_no_torn_line_runs_into_another(steps):
     """Lines, time, parts, losses in any order: between whole lines the wire shows torn ones alone, each ended."""
     outbox, out, now_ns, frame = Outbox(4, PACE), b"", 0, 0
@@ -169,6 +174,7 @@ def test_no_torn_line_runs_into_another(steps):
             part = outbox.next(now_ns)[:size]
             out += part
             outbox.wrote(len(part))
+            outbox.out(0)
         else:
             outbox.lost() if what == "l" else outbox.opened()
     scanner = Scanner()
@@ -176,13 +182,13 @@ def test_no_torn_line_runs_into_another(steps):
     whole = [one for one in found if isinstance(one, Line)]
     assert len(whole) <= outbox.books.lines + 1  # one may lack its line end alone
     assert [one.frame for one in whole] == sorted({one.frame for one in whole})
-    bad, head = [one for one in found if isinstance(one, Bad)], encode(line(0))[:8]
-    assert all(one.reason == "torn" and head.startswith(one.data[:8]) for one in bad)
+    bad, tag = [one for one in found if isinstance(one, Bad)], encode(line(0))[:5]
+    assert all(one.reason == "torn" and tag.startswith(one.data[:5]) for one in bad)
     assert sum(isinstance(one, Edge) for one in found) <= 1
 
 
 class Bookkeeping(RuleBasedStateMachine):
-    """Every line that was offered is written, waits, is in the hand, or is dropped by name."""
+    """Every line that was offered is out, waits, is in the hand or in the kernel, or is dropped by name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -219,10 +225,17 @@ class Bookkeeping(RuleBasedStateMachine):
         self.outbox.wrote(min(most, len(data)))
         self.torn = self.outbox._torn
 
+    @precondition(lambda self: self.open)
+    @rule(unsent=st.integers(0, 400))
+    def look(self, unsent: int) -> None:
+        before = self.outbox.in_kernel
+        self.outbox.out(unsent)
+        assert before >= self.outbox.in_kernel >= min(before, (unsent - 116) // 117)
+
     @invariant()
     def balanced(self) -> None:
         books = self.outbox.books
-        assert self.offered == books.lines + books.dropped + self.outbox.waiting + self.torn
+        assert self.offered == books.lines + books.dropped + self.outbox.waiting + self.torn + self.outbox.in_kernel
         assert self.outbox.waiting <= 3
 
 

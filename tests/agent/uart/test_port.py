@@ -171,14 +171,34 @@ def test_a_login_on_the_port_is_named_with_its_fix(tree: Tree):
     with pytest.raises(ResourceError) as caught:
         check_free(Path("/dev/ttyTHS1"), THS1, tree.proc)
     assert caught.value.message == "/dev/ttyTHS1 is the terminal of agetty (process 412, nvgetty.service)"
-    assert caught.value.hint == "systemctl disable --now nvgetty.service"
+    assert caught.value.hint == "systemctl disable --now nvgetty.service && udevadm trigger -c add /dev/ttyTHS1"
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EBUSY])
+def test_a_login_is_named_before_the_rights_that_it_took(tree: Tree, monkeypatch: pytest.MonkeyPatch, code: int):
+    """agetty makes the port its own: open(2) is refused before anything can be asked of it."""
+    with FarEnd() as far:
+        tree.process(412, "agetty", far.path.stat().st_rdev, f"serial-getty@{far.path.name}.service")
+
+        def refuse(*_: object, **__: object) -> int:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, "open", refuse)
+        with pytest.raises(ResourceError, match="is the terminal of agetty") as caught:
+            open_port(far.path, 1_000_000, tree.proc)
+        assert caught.value.hint.startswith(f"systemctl disable --now serial-getty@{far.path.name}.service")
+        with pytest.raises(ResourceError, match=r"may not be opened|another program"):
+            open_port(Path("/dev/null"), 1_000_000, tree.proc)
+        with pytest.raises(ResourceError, match=r"may not be opened|another program"):
+            open_port(tree.proc / "ttyTHS9", 1_000_000, tree.proc / "none")
+        monkeypatch.undo()
 
 
 def test_a_template_units_login(tree: Tree):
     tree.process(9, "agetty", THS1, "system-serial\\x2dgetty.slice/serial-getty@ttyTHS1.service")
     with pytest.raises(ResourceError) as caught:
         check_free(Path("/dev/ttyTHS1"), THS1, tree.proc)
-    assert caught.value.hint == "systemctl disable --now serial-getty@ttyTHS1.service"
+    assert caught.value.hint.startswith("systemctl disable --now serial-getty@ttyTHS1.service && ")
 
 
 def test_somebody_without_a_unit(tree: Tree):
@@ -214,7 +234,7 @@ def test_a_port_that_is_gone_is_closed_without_a_word():
     with far:
         port = open_port(far.path, 1_000_000)
     assert isinstance(port, SerialPort)
-    assert port.unsent() == 0
+    assert port.unsent() is None
     with pytest.raises(OSError):
         port.write(b"x")
     port.close(restore=True)

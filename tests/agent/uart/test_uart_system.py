@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,16 @@ from typing import Any
 
 import pytest
 
+from agent.uart.holder import holder_of
 from agent.uart.line import LineFlag
+from agent.uart.port import open_port
 from agent.uart.scan import Anew, Tally
 from hil.failover.people import SIZE_PX, STANDING_M
+from tests.agent.clock.ptp_net import wait_until
 from tests.agent.node import NAME, Node, wait_for
 from tests.agent.publish.rack import Rack
 from tests.agent.uart.wire import FarEnd
+from touchline.errors import ResourceError
 from touchline.timeline import Timebase
 
 pytestmark = pytest.mark.system
@@ -93,3 +98,38 @@ def test_a_port_that_is_taken_degrades_the_node_with_the_fix(rack: Rack, node: N
     far.await_lines(50, 30.0)
     wait_for(lambda: node.status().get("state") == "running", "recovery", node)
     assert node.end() == 0, node.log
+
+
+AGETTY = shutil.which("agetty", path="/usr/sbin:/sbin:/usr/bin:/bin")
+
+
+def refusal(path: Path) -> str:
+    """What a user without root's rights is told who opens the port."""
+    os.seteuid(65_534)
+    try:
+        with pytest.raises(ResourceError) as caught:
+            open_port(path, 1_000_000)
+    finally:
+        os.seteuid(0)
+    return str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or AGETTY is None, reason="root starts a login, and there must be an agetty")
+def test_a_real_login_is_named_to_whom_it_locks_out_and_leaves_its_rights_behind():
+    ours, theirs = os.openpty()
+    path = Path(os.ttyname(theirs))
+    os.close(theirs)
+    path.chmod(0o666)
+    getty = subprocess.Popen(
+        [str(AGETTY), "-L", "115200", str(path.relative_to("/dev")), "vt100"], start_new_session=True
+    )
+    try:
+        wait_until(lambda: holder_of(path.stat().st_rdev) is not None and not path.stat().st_mode & 0o006, 10.0)
+        said = refusal(path)
+        assert f"{path} is the terminal of agetty (process {getty.pid}" in said
+        assert f".service && udevadm trigger -c add {path}" in said and "systemctl disable --now " in said
+    finally:
+        getty.kill()
+        getty.wait(5)
+    assert f"after a login on it: udevadm trigger -c add {path}" in refusal(path)
+    os.close(ours)

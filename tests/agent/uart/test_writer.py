@@ -28,6 +28,7 @@ class FakePort:
         self.answers = list(answers)
         self.data = b""
         self.closed = False
+        self.kernel: int | None = 0  # bytes that it keeps
 
     def fileno(self) -> int:
         return -1
@@ -41,8 +42,8 @@ class FakePort:
         self.data += data[:answer]
         return min(answer, len(data))
 
-    def unsent(self) -> int:
-        return 0
+    def unsent(self) -> int | None:
+        return self.kernel
 
     def close(self) -> None:
         self.closed = True
@@ -173,6 +174,46 @@ def test_whatever_a_port_takes_lines_are_whole_and_in_order(answers: list[int]):
     assert not [one for one in found if isinstance(one, Bad)]
     frames = [one.frame for one in found if isinstance(one, Line)]
     assert frames == sorted(set(frames)) and len(frames) == writer.outbox.books.lines
+
+
+LINE = len(encode(line(0)) + END)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sent"),
+    [(0, 3), (1, 2), (LINE, 2), (LINE + 1, 1), (3 * LINE, 0), (3 * LINE + len(RESYNC), 0), (None, 0)],
+)
+@pytest.mark.parametrize("how", ["close", "lose"])
+def test_lines_that_the_kernel_throws_away_are_not_sent(kernel: int | None, sent: int, how: str):
+    """It keeps what the wire has not taken, and closing discards it; of a port that is gone nobody knows."""
+    port = FakePort()
+    writer = writer_on(port)
+    writer.pump(0)
+    port.kernel = 4096
+    for frame in range(3):
+        offer(writer, frame, frame * 10 * MS)
+        writer.pump(frame * 10 * MS)
+    books = writer.outbox.books
+    assert (books.lines, books.dropped, writer.outbox.in_kernel) == (0, 0, 3)
+    port.kernel = kernel
+    writer.close() if how == "close" else writer.lose(40 * MS, "unplugged")
+    assert (books.lines, books.dropped_port, writer.outbox.in_kernel) == (sent, 3 - sent, 0)
+
+
+def test_what_the_kernel_held_is_counted_once_it_is_out():
+    port = FakePort()
+    writer = writer_on(port)
+    port.kernel = 2 * LINE
+    for ms in range(3):
+        offer(writer, ms, ms * 10 * MS)
+        writer.pump(ms * 10 * MS)
+    assert writer.outbox.books.lines == 0, "nothing waits without a port, two are in its kernel"
+    port.kernel = LINE
+    writer.pump(40 * MS)
+    assert writer.outbox.books.lines == 1
+    port.kernel = 0
+    writer.pump(50 * MS)
+    assert (writer.outbox.books.lines, writer.outbox.in_kernel) == (2, 0)
 
 
 def test_closing_gives_the_port_back():
