@@ -13,6 +13,7 @@ from thermal.protect.guard import GuardPorts, GuardSettings, ShockGuard
 from thermal.protect.keeper import DiskKeeper, Keeping
 from thermal.protect.latch import LatchFile
 from thermal.protect.mount import Mount
+from thermal.protect.reader import SampleReader
 from thermal.protect.relay import KeptRelay, RelayWiring
 from thermal.protect.service import Desk, ProtectService
 from thermal.protect.shake import ShakeSettings
@@ -34,6 +35,7 @@ def shake_settings(section: ProtectSection) -> ShakeSettings:
         period_ns=round(section.sample_ms * 1e6),
         learn=section.gravity == "learnt",
         lost_ns=round(section.sensor_lost_s * 1e9),
+        frozen_ns=round(section.sensor_frozen_s * 1e9),
     )
 
 
@@ -66,9 +68,10 @@ def open_service(
         )
     log = EventLog(state_dir)
     sensor = Accelerometer(RealFiles(root), section.accelerometer) if section.accelerometer else None
+    reader = None if sensor is None else SampleReader(sensor.read, section.sample_ms / 1e3)
     wiring = RelayWiring.of(section)
     feed = None if wiring is None else KeptRelay(wiring)
-    ports = GuardPorts(log, LatchFile(state_dir), None if sensor is None else sensor.read, feed, utc_text)
+    ports = GuardPorts(log, LatchFile(state_dir), None if reader is None else reader.read, feed, utc_text)
     guard = ShockGuard(
         GuardSettings(shake_settings(section), section.on_sensor_loss == "cut", section.log_wait_s), ports
     )
@@ -76,6 +79,8 @@ def open_service(
 
     def close() -> None:
         log.close()
+        if reader is not None:
+            reader.close()
         if feed is not None:
             feed.close()
 
@@ -88,6 +93,7 @@ def open_service(
         disk_every_s=section.disk_look_s,
         log_lost=lambda: log.lost,
         sensor_says=lambda: "" if sensor is None else sensor.rate,
+        threads=lambda: [log.thread, *([reader.thread] if reader is not None and reader.thread else [])],
         close=close,
     )
     return ProtectService(guard, keeper, desk)

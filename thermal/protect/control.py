@@ -27,6 +27,8 @@ class ControlServer:
     def __init__(self, path: Path, handler: Handler) -> None:
         self._path, self._handler = path, handler
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        if path.is_symlink():
+            raise ResourceError(f"{path} is a link", hint="--run-dir names the folder that it leads to")
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
@@ -36,10 +38,13 @@ class ControlServer:
         self._socket.listen(4)
 
     def wait(self, until_ns: int) -> None:
-        """Wait until CLOCK_MONOTONIC reaches ``until_ns``; who calls meanwhile is answered."""
-        while (rest_ns := until_ns - monotonic_ns()) > 0:
-            if select.select([self._socket], [], [], rest_ns / 1e9)[0]:
-                self._serve()
+        """Wait until CLOCK_MONOTONIC reaches ``until_ns``; who calls is answered, one caller even when that is over."""
+        rest_ns = max(0, until_ns - monotonic_ns())
+        while select.select([self._socket], [], [], rest_ns / 1e9)[0]:
+            self._serve()
+            rest_ns = until_ns - monotonic_ns()
+            if rest_ns <= 0:
+                return
 
     def close(self) -> None:
         """Listen no more."""

@@ -23,6 +23,7 @@ ROTATED: Final = "protect.1.jsonl"
 MAX_BYTES: Final = 1 << 20  # of each of the two
 MAX_LINE_BYTES: Final = 4096
 MAX_WAITING: Final = 256
+CLOSE_S: Final = 2.0
 _LOG: Final = logging.getLogger("thermal.protect")
 
 Event = Mapping[str, Any]
@@ -39,15 +40,15 @@ class _Order:
 
 
 class EventLog:
-    """See the module. ``lost``: lines that were not written."""
+    """See the module. ``lost``: lines that were not written; ``thread``: lives until :meth:`close`."""
 
     def __init__(self, folder: Path) -> None:
         self.lost = 0
         self._folder = folder
         self._failing = False
         self._queue: Queue[_Order | None] = Queue(MAX_WAITING)
-        self._thread = threading.Thread(target=self._run, name="protect-events", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="protect-events", daemon=True)
+        self.thread.start()
 
     def put(self, event: Event) -> None:
         """Write a line some time soon. Never waits, never raises."""
@@ -66,13 +67,13 @@ class EventLog:
             return f"the disk did not take it within {wait_s:g} s"
         return "; ".join(order.trouble) or None
 
-    def close(self, wait_s: float = 2.0) -> None:
+    def close(self, wait_s: float = CLOSE_S) -> None:
         """Write what waits, for at most ``wait_s``."""
         try:
             self._queue.put(None, timeout=wait_s)
         except Full:
             return
-        self._thread.join(wait_s)
+        self.thread.join(wait_s)
 
     def _submit(self, order: _Order) -> bool:
         try:

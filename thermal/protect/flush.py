@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from thermal.protect.whole import write_whole
 from touchline.errors import TouchlineError
 from touchline.run import run
 
@@ -123,14 +124,7 @@ def flush_once(paths: Sequence[str], slow_ms: float, ports: FlushPorts, before: 
 def write_flush(path: Path, document: dict[str, Any]) -> None:
     """Replace the status in one step. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        os.write(descriptor, json.dumps(document, allow_nan=False).encode() + b"\n")
-    finally:
-        os.close(descriptor)
-    beside.replace(path)
+    write_whole(path, json.dumps(document, allow_nan=False).encode() + b"\n")
 
 
 def read_flush(path: Path) -> dict[str, Any]:

@@ -198,7 +198,7 @@ class ShockGuard:
         rows = [
             ("shaken", "cameras", f"{self.effect}; until a person says: touchline protect reset", self.latch.latched),
             ("latch", "latch", f"{self.latch.damage}; taken for latched", bool(self.latch.damage)),
-            ("sensor_lost", "accelerometer", self.verdict.lost, bool(self.verdict.lost)),
+            (self._loss, "accelerometer", self.verdict.lost, bool(self.verdict.lost)),
             (
                 "relay",
                 "relay",
@@ -210,6 +210,10 @@ class ShockGuard:
         found = [row for row in rows if row[3]]
         self._since = {code: self._since.get(code, now_ns) for code, *_ in found}
         return tuple(Fault(code, what, Severity.ALARM, text, self._since[code]) for code, what, text, _ in found)
+
+    @property
+    def _loss(self) -> str:
+        return "sensor_frozen" if self.verdict.frozen else "sensor_lost"
 
     # --- acting -------------------------------------------------------------------------------------------------------
 
@@ -228,7 +232,7 @@ class ShockGuard:
             self._ports.log.put(self._stamped({"kind": "sensor_back"}))
         if was or not self._lost:
             return
-        event = {"kind": "sensor_lost", "why": self.verdict.lost}
+        event = {"kind": self._loss, "why": self.verdict.lost}
         if self._settings.cut_on_loss and not self.latch.latched:
             self._trip(event, now_ns)
         else:

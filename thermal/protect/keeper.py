@@ -1,7 +1,8 @@
 """The disk guard's hands: a thread that looks, steps :mod:`thermal.protect.disk` and does what that says.
 
-A thread of its own, for all of it may hang with the disk. Its phase lies in the run folder, so a restarted service
-knows that it was itself who made the disk read-only; after a reboot the disk is what fstab says.
+A thread of its own, for all of it may hang with the disk. Its phase lies in the run folder, so a service started anew
+after a crash knows that it was itself who made the disk read-only, and goes on; one that is stopped gives back what it
+took. After a reboot the disk is what fstab says.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from thermal.protect.disk import (
     step,
 )
 from thermal.protect.quiet import end_quiet, write_quiet
+from thermal.protect.whole import write_whole
 from touchline.errors import TouchlineError
 from touchline.run import run
 
@@ -67,12 +69,12 @@ class DiskKeeper:
     def __init__(self, disk: GuardedDisk, keeping: Keeping, clock: Callable[[], int]) -> None:
         self.disk = disk
         self.state = self._remembered(keeping.run_dir, disk.target, clock())
-        self.look = Look(None, trouble="not looked yet")
+        self.look = Look(None)  # a first look that hangs is an alarm by its age
         self.deleted = 0
         self.turned_ns = clock()
         self._keeping, self._clock = keeping, clock
         self._trim_empty, self._remount = False, ""
-        self._unwritten = ""
+        self._untold, self._unkept, self._broken = "", "", ""
 
     def turn(self) -> None:
         """Look, decide, act."""
@@ -82,18 +84,37 @@ class DiskKeeper:
         self.state, actions = step(self._keeping.settings, before, self.look, now_ns)
         if self.state.phase is not before.phase:
             self._trim_empty, self._remount = False, ""
-        self._tell_writers(now_ns)
         self._remember()
         for action in actions:
+            self._go_on()
             self._do(action)
-        self.turned_ns = self._clock()
+        self._go_on()
+        self._broken = ""
 
     def run(self, over: threading.Event, every_s: float) -> None:
         """Turn until told to stop."""
         while True:
-            self.turn()
+            try:
+                self.turn()
+            except OSError as error:  # no process can be forked, no file opened: the next look may do better
+                self._broken = f"a look at it broke off: {error}"
             if over.wait(every_s):
                 return
+
+    def release(self) -> None:
+        """The service stops: give back what it took, for nobody else would; or the next start takes it over."""
+        if not self.state.quiet:
+            return
+        trouble = self.disk.remount(False) if self.disk.look().read_only else ""
+        if trouble:
+            self._say(Say("alarm", "disk_kept", f"the service stops and leaves it read-only: {trouble}"))
+            return
+        stopped, self.state = self.state.units, DiskState(since_ns=self._clock())
+        self._go_on()
+        self._remember()
+        self._say(Say("warning", "disk_released", "the service stops: writable, and nothing guards it"))
+        if stopped:
+            self._units(False, "--no-block")
 
     def document(self) -> dict[str, Any]:
         """For the status."""
@@ -102,11 +123,16 @@ class DiskKeeper:
             "phase": self.state.phase.value,
             "used_pct": None if self.look.used_pct is None else round(self.look.used_pct, 2),
             "read_only": self.look.read_only,
-            "trouble": self.look.trouble or self.look.remount or self._unwritten,
+            "trouble": self._broken or self.look.trouble or self.look.remount or self._untold or self._unkept,
             "deleted": self.deleted,
         }
 
     # --- doing --------------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Stamp the word to writers, and that we live: an action may take minutes, and the word would run out."""
+        self.turned_ns = self._clock()
+        self._tell_writers(self.turned_ns)
 
     def _do(self, action: Action) -> None:
         match action:
@@ -124,13 +150,17 @@ class DiskKeeper:
         self._keeping.say({"kind": say.code, "severity": say.severity, "mount": self.disk.target, "text": say.text})
 
     def _trim(self, want_bytes: int) -> None:
+        """Delete until so many bytes are free or the disk is at its mark: somebody else may be making room too."""
         folder, self._trim_empty = self._keeping.recordings, True
         if folder is None or not self.disk.holds(folder):
             return
         freed, count = 0, 0
         try:
             for one in retention.expendable(retention.shelves(folder), self._keeping.keep_files, want_bytes):
-                one.path.unlink(missing_ok=True)
+                used_pct = self.disk.look().used_pct
+                if used_pct is None or used_pct <= self._keeping.settings.clear_pct:
+                    break
+                retention.delete(folder, one)
                 freed, count = freed + one.size, count + 1
         except OSError as error:
             self._say(Say("warning", "disk_trim_failed", str(error)))
@@ -139,34 +169,33 @@ class DiskKeeper:
         if count:
             self._say(Say("warning", "disk_deleted", f"{count} recordings, {freed >> 20} MiB, those made first"))
 
-    def _units(self, stop: bool) -> None:
+    def _units(self, stop: bool, *options: str) -> None:
         for unit in self._keeping.units:
+            self._go_on()
             try:
-                run(["systemctl", "stop" if stop else "start", unit], timeout_s=_UNITS_S)
+                run(["systemctl", *options, "stop" if stop else "start", unit], timeout_s=_UNITS_S)
             except TouchlineError as error:
                 self._say(Say("alarm", "disk_units", error.message))
 
     def _tell_writers(self, now_ns: int) -> None:
-        self._unwritten = ""
+        self._untold = ""
         try:
             if self.state.quiet:
                 write_quiet(self._keeping.run_dir, self.disk.target, f"{self.disk.target} is full", now_ns)
             else:
                 end_quiet(self._keeping.run_dir)
         except OSError as error:
-            self._unwritten = f"writers cannot be told: {error}"
+            self._untold = f"writers cannot be told: {error}"
 
     # --- memory -------------------------------------------------------------------------------------------------------
 
     def _remember(self) -> None:
-        path = self._keeping.run_dir / MEMORY
         body = {"target": self.disk.target, "phase": self.state.phase.value, "units": self.state.units}
         try:
-            beside = path.with_name(f"{MEMORY}.new")
-            beside.write_text(json.dumps(body), encoding="utf-8")
-            beside.replace(path)
+            write_whole(self._keeping.run_dir / MEMORY, json.dumps(body).encode())
+            self._unkept = ""
         except OSError as error:
-            self._unwritten = f"the phase cannot be kept: {error}"
+            self._unkept = f"the phase cannot be kept: {error}"
 
     @staticmethod
     def _remembered(run_dir: Path, target: str, now_ns: int) -> DiskState:

@@ -1,6 +1,7 @@
 """The file system that is guarded: how full, writable or not, and remounted by mount(8).
 
 mount(8), not mount(2): it hands the options that are in force back to the kernel, which some file systems would lose.
+Without its table in /run, for that takes a chown that the unit may not do; whether it is done, mountinfo says.
 The share used is df's: used of used plus available, so what is reserved for root counts as full.
 """
 
@@ -17,7 +18,7 @@ from touchline.errors import TouchlineError
 from touchline.run import need, run
 
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
-_REMOUNT_S: Final = 30.0  # a remount writes back what is dirty
+REMOUNT_S: Final = 30.0  # a remount writes back what is dirty
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -72,9 +73,12 @@ class Mount:
     def remount(self, read_only: bool) -> str:
         """Make it read-only or writable; "" when done, else why not."""
         try:
-            words = [need("mount", "mount"), "-o", f"remount,{'ro' if read_only else 'rw'}", self.target]
-            run(words, timeout_s=_REMOUNT_S, env={"LC_ALL": "C", "PATH": os.defpath})
+            words = [need("mount", "mount"), "-n", "-o", f"remount,{'ro' if read_only else 'rw'}", self.target]
+            run(words, timeout_s=REMOUNT_S, env={"LC_ALL": "C", "PATH": os.defpath})
         except TouchlineError as error:
+            look = self.look()
+            if look.used_pct is not None and look.read_only is read_only:
+                return ""
             busy = " (files are open for writing: fuser -vm names them)" if "busy" in error.message else ""
             return f"{error.message}{busy}"
         return ""

@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from thermal.protect.whole import write_whole
+
 FILE: Final = "quiet.json"
 VALID_NS: Final = 180_000_000_000  # three looks of the longest disk_look_s
 LOOK_NS: Final = 200_000_000
@@ -20,15 +22,7 @@ _MAX_BYTES: Final = 4096
 
 def write_quiet(run_dir: Path, mount: str, why: str, now_ns: int) -> None:
     """Say it, or say it again. Raises OSError."""
-    path = run_dir / FILE
-    beside = path.with_name(f"{FILE}.new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        os.write(descriptor, json.dumps({"mount": mount, "why": why, "at_ns": now_ns}).encode())
-    finally:
-        os.close(descriptor)
-    beside.replace(path)
+    write_whole(run_dir / FILE, json.dumps({"mount": mount, "why": why, "at_ns": now_ns}).encode())
 
 
 def end_quiet(run_dir: Path) -> None:

@@ -1,4 +1,7 @@
-"""Which recordings go when the disk is full: those made first, never a camera's newest. Pure but for :func:`shelves`.
+"""Which recordings go when the disk is full: those made first, never a camera's newest.
+
+The folders are the agent's user's, and root deletes: no link is followed below the recordings' folder, no other file
+system is looked at, and what is deleted is what was listed, a file with one name (another name would keep its bytes).
 
 The recorder's own bounds (``[record] max_size``, ``max_age_h``) hold all along; this is for the day when something else
 fills the disk. A recording's name carries a number that grows from file to file, whatever a clock says; files of other
@@ -7,15 +10,21 @@ names are nobody's to delete. The recorder bears a file of its own that is gone.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 # node_camN_serial_timeZ_stream.mp4; agent.record.retention makes it, and a test holds that these two agree
 _NAME: Final = re.compile(r".*_cam\d+_(?P<serial>\d{8,12})_\d{8}T\d{6}\.\d{6}[ZU]_[0-9a-f]{8}(?:-\d+)?\.mp4")
-_FOLDERS: Final = ("cam*", "mirror/cam*")
+_CAMERA: Final = re.compile(r"cam\d+")
+_MIRROR: Final = "mirror"
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +63,46 @@ def _ours(shelf: Sequence[Kept]) -> list[Kept]:
 
 
 def shelves(folder: Path) -> list[list[Kept]]:
-    """The files in a node's recordings folder, a list a camera. Raises OSError."""
+    """The files in a node's recordings folder, a list a camera, twins' copies too. Raises OSError."""
+    device = folder.stat().st_dev
     found: list[list[Kept]] = []
-    for pattern in _FOLDERS:
-        for shelf in sorted(folder.glob(pattern)):
-            if shelf.is_dir() and not shelf.is_symlink():
-                files = [path for path in shelf.iterdir() if path.is_file() and not path.is_symlink()]
-                found.append([Kept(path, path.stat().st_size) for path in files])
+    for above in ((), (_MIRROR,)):
+        with suppress(FileNotFoundError, NotADirectoryError), _opened(folder, above, device) as here:
+            cameras = sorted(name for name in os.listdir(here) if _CAMERA.fullmatch(name))  # noqa: PTH208 - by descriptor
+            for camera in cameras:
+                found += _shelf(folder, (*above, camera), device)
     return found
+
+
+def delete(folder: Path, one: Kept) -> None:
+    """Delete a recording that :func:`shelves` listed, if its folder is still what it was. Raises OSError."""
+    shelf = one.path.relative_to(folder).parent.parts
+    with suppress(FileNotFoundError), _opened(folder, shelf, folder.stat().st_dev) as here:
+        os.unlink(one.path.name, dir_fd=here)
+
+
+def _shelf(folder: Path, parts: tuple[str, ...], device: int) -> list[list[Kept]]:
+    files: list[Kept] = []
+    with suppress(FileNotFoundError, NotADirectoryError), _opened(folder, parts, device) as here:
+        for name in os.listdir(here):  # noqa: PTH208 - by descriptor
+            with suppress(FileNotFoundError):  # the recorder deletes too
+                about = os.stat(name, dir_fd=here, follow_symlinks=False)
+                if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
+                    files.append(Kept(folder.joinpath(*parts, name), about.st_size))
+    return [files] if files else []
+
+
+@contextmanager
+def _opened(folder: Path, parts: Iterable[str], device: int) -> Iterator[int]:
+    """A folder below ``folder``, reached through no link; NotADirectoryError where one lies, or another file system."""
+    here = os.open(folder, _FOLDER)
+    try:
+        for name in parts:
+            below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = below
+            if os.fstat(here).st_dev != device:
+                raise NotADirectoryError(errno.ENOTDIR, "on another file system", name)
+        yield here
+    finally:
+        os.close(here)

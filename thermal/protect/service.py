@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,8 @@ from touchline.timeline import monotonic_ns, utc_text
 
 TELL_NS: Final = 500_000_000
 WATCHDOG_NS: Final = 1_000_000_000
-HANGS_NS: Final = 180_000_000_000  # a look of the disk takes milliseconds, a remount seconds, a stop of units minutes
+HANGS_NS: Final = 180_000_000_000  # each thing done to the disk is stamped; the stop of a unit takes 150 s at most
+LAST_LOOK_S: Final = 5.0  # a stop waits so long for a look that is under way
 _LOG: Final = logging.getLogger("thermal.protect")
 
 
@@ -37,6 +38,7 @@ class Desk:
     disk_every_s: float
     log_lost: Callable[[], int] = lambda: 0
     sensor_says: Callable[[], str] = lambda: ""
+    threads: Callable[[], Sequence[threading.Thread]] = tuple  # that never end while all is well
     close: Callable[[], None] = lambda: None
 
 
@@ -54,26 +56,40 @@ class ProtectService:
         self._known: frozenset[tuple[str, str]] = frozenset()
         self._side: dict[str, int] = {}
         self._unwritten = 0
+        self._over = threading.Event()
+        self._disk_thread: threading.Thread | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. The relay's line is held to the last and then let go as it is."""
         stopping: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _frame: stopping.append(number))
-        over = threading.Event()
         control = ControlServer(self._desk.run_dir / SOCKET, self.handle)
         try:
             self.guard.start(self._clock())
             if self.keeper is not None:
-                words = (over, self._desk.disk_every_s)
-                threading.Thread(target=self.keeper.run, args=words, name="protect-disk", daemon=True).start()
+                self._disk_thread = threading.Thread(target=self._keep_disk, name="protect-disk", daemon=True)
+                self._disk_thread.start()
             self._serve(control, stopping)
-        finally:
             notify("STOPPING=1")
-            over.set()
+            self._release_disk()
+        finally:
+            self._over.set()
             control.close()
             (self._desk.run_dir / FILE).unlink(missing_ok=True)  # nothing is guarded from here on
             self._desk.close()
+
+    def _keep_disk(self) -> None:
+        assert self.keeper is not None
+        self.keeper.run(self._over, self._desk.disk_every_s)
+
+    def _release_disk(self) -> None:
+        """Give back what the keeper took, unless its thread is still at work: then the next start takes it over."""
+        self._over.set()
+        if self.keeper is not None and self._disk_thread is not None:
+            self._disk_thread.join(LAST_LOOK_S)
+            if not self._disk_thread.is_alive():
+                self.keeper.release()
 
     def _serve(self, control: ControlServer, stopping: list[int]) -> None:
         due_ns, fed_ns, words = self._clock(), 0, ["READY=1"]
@@ -82,10 +98,19 @@ class ProtectService:
             now_ns = self._clock()
             if words or now_ns - fed_ns >= WATCHDOG_NS:
                 fed_ns = now_ns
-                notify(*words, "WATCHDOG=1", f"STATUS={self.line()}")
+                fed = () if self.ended() else ("WATCHDOG=1",)
+                notify(*words, *fed, f"STATUS={self.line()}")
                 words = []
             due_ns = max(due_ns + self._desk.sample_ns, now_ns)  # what was missed is not made up for
             control.wait(due_ns)
+
+    def ended(self) -> list[str]:
+        """Threads that are gone, by a fault of ours: the watchdog is not fed, for a start anew mends that.
+
+        One that hangs is an alarm, not an end: a kill frees no disk and no bus, but lets the relay's line go.
+        """
+        own = [] if self._disk_thread is None else [self._disk_thread]
+        return [one.name for one in (*self._desk.threads(), *own) if not one.is_alive()]
 
     def turn(self) -> None:
         """One sample, and twice a second the status."""
@@ -146,6 +171,7 @@ class ProtectService:
     def faults(self, now_ns: int) -> tuple[Fault, ...]:
         """Everything that is wrong."""
         rows: list[tuple[str, str, Severity, str]] = []
+        rows += [("thread", name, Severity.ALARM, "it ended; systemd starts the service anew") for name in self.ended()]
         keeper = self.keeper
         if keeper is not None:
             if keeper.state.quiet:

@@ -33,7 +33,9 @@ def load_protect(config_path: Path) -> tuple[NodeConfig, ProtectSection]:
 @click.command()
 @config_option()
 @click.option("--sysfs-root", default="/", type=_FOLDER, help="Where /sys lies; another folder for tests.")
-@click.option("--run-dir", type=_FOLDER, help="Folder of status and socket; absent: [node] run_dir.")
+@click.option(
+    "--run-dir", type=_FOLDER, help="Folder of status and socket; absent: [node] run_dir, or where its links lead."
+)
 @click.option(
     "--state-dir",
     default="/var/lib/touchline-protect",
@@ -51,10 +53,15 @@ def run(config_path: Path, sysfs_root: Path, run_dir: Path | None, state_dir: Pa
       touchline protect run --config node.toml --state-dir /var/lib/touchline-protect
     """
     from thermal.protect.build import open_service
+    from thermal.protect.status import FILE
+    from thermal.protect.whole import home_of
+    from touchline.alone import alone
 
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
     config, section = load_protect(config_path)
-    open_service(config, section, sysfs_root, run_dir or config.node.run_dir, state_dir).run()
+    folder = run_dir or home_of(config.node.run_dir / FILE)
+    with alone(folder, f"another protect service runs in {folder}"):
+        open_service(config, section, sysfs_root, folder, state_dir).run()
 
 
 @click.command()

@@ -7,7 +7,12 @@ that fell is shaken until a person says otherwise.
 
 A run of shaking begins with a sample above the limit and ends with a calm longer than the gap: an oscillation passes
 through zero twice a period, so without a gap only a steady push would ever last 500 ms. A sample that could not be read
-is no calm; silence up to ``SILENCE_NS`` (or two samples and a half) leaves the run alive.
+is no calm, and ends no rest; silence up to ``SILENCE_NS`` (or two samples and a half) leaves the run alive.
+
+A real sensor is never still: 10 bits of +-2 g (LIS3DH, ADXL345) are steps of 3.9 mg, and 220 ug/sqrt(Hz) over 50 Hz are
+1.6 mg of noise (LIS3DH, DocID17530), so even midway between two steps all three axes repeat with a chance of one half,
+and ten seconds of that have one of 1e-100. A part of coarse steps (8 bits: 16 mg, ten times the noise) may well repeat
+for hours. So only a part that was seen to move by ``FINE_G`` or less is judged, and ``frozen_ns`` is long.
 """
 
 from __future__ import annotations
@@ -25,12 +30,16 @@ REST_SPREAD_G: Final = 0.2  # between the samples of a rest, each axis
 REST_OFF_G: Final = 0.15  # a sensor at rest reads 1 g within this; LIS3DH: offset 40 mg each axis, gain some percent
 REST_SAMPLES: Final = 10
 SLOW_SAMPLES: Final = 2  # one alone is a process that was held up
+FINE_G: Final = 0.005  # a step of 10 bits of +-2 g, rounded up
 MOST_G: Final = 1000.0  # no such sensor: a reading beyond it is none
 
 
 @dataclass(frozen=True, slots=True)
 class ShakeSettings:
-    """What counts as shaking. ``learn``: deviation from the vector at rest; ``lost_ns``: no sample for so long."""
+    """What counts as shaking. ``learn``: deviation from the vector at rest; ``lost_ns``: no sample for so long.
+
+    ``frozen_ns``: the same sample to the last bit for so long is no sensor either; 0: that is not judged.
+    """
 
     limit_g: float = 0.7
     hold_ns: int = 500_000_000
@@ -38,6 +47,7 @@ class ShakeSettings:
     period_ns: int = 20_000_000
     learn: bool = True
     lost_ns: int = 2_000_000_000
+    frozen_ns: int = 600_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,8 @@ class ShakeState:
     deviation_g: float | None = None
     vector: Vector | None = None
     slow: int = 0  # samples in a row that came later than ``lost_ns``
+    still_ns: int = 0  # since when the samples are the same to the last bit
+    least_g: float = math.inf  # the smallest change of an axis between two samples: its step, or less
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +113,15 @@ class Shaken:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What this sample says. ``lost``: why there is no sensor, "" while there is one; ``rest``: calm for 2 s at 1 g."""
+    """What this sample says. ``lost``: why there is no sensor, "" while there is one; ``rest``: calm for 2 s at 1 g.
+
+    ``frozen``: it is lost because it repeats itself.
+    """
 
     shaken: Shaken | None = None
     lost: str = ""
     rest: bool = False
+    frozen: bool = False
 
 
 def step(settings: ShakeSettings, state: ShakeState, look: Vector | Missed, now_ns: int) -> tuple[ShakeState, Verdict]:
@@ -120,9 +136,12 @@ def step(settings: ShakeSettings, state: ShakeState, look: Vector | Missed, now_
     rest = _at_rest(calm, now_ns)  # also of a node that lies on its side
     learnt = calm.mean if settings.learn and rest and state.gravity is None else state.gravity
     slow = state.slow + 1 if state.good_ns is not None and now_ns - state.good_ns >= settings.lost_ns else 0
-    lost = "samples come too slowly: can its driver's rate be set?" if slow >= SLOW_SAMPLES else ""
-    kept = replace(state, good_ns=now_ns, why="", calm=calm, run=run, gravity=learnt, slow=slow)
-    return replace(kept, deviation_g=deviation_g, vector=look), Verdict(shaken, lost, rest)
+    kept = replace(
+        _stillness(state, look, now_ns), good_ns=now_ns, why="", calm=calm, run=run, gravity=learnt, slow=slow
+    )
+    return replace(kept, deviation_g=deviation_g, vector=look), _doubted(
+        settings, kept, Verdict(shaken, rest=rest), now_ns
+    )
 
 
 def forget(state: ShakeState) -> ShakeState:
@@ -140,9 +159,29 @@ def _missed(settings: ShakeSettings, state: ShakeState, why: str, now_ns: int) -
     assert state.begun_ns is not None
     since_ns = state.begun_ns if state.good_ns is None else state.good_ns
     if now_ns - since_ns < settings.lost_ns:
-        return state, Verdict()
+        rest = state.calm is not None and now_ns - since_ns <= _silence_ns(settings) and _at_rest(state.calm, since_ns)
+        return state, _doubted(settings, state, Verdict(rest=rest), now_ns)
     lost = replace(state, calm=None, run=None, deviation_g=None, vector=None)
     return lost, Verdict(None, f"no sample for {(now_ns - since_ns) / 1e9:.1f} s: {why}")
+
+
+def _stillness(state: ShakeState, look: Vector, now_ns: int) -> ShakeState:
+    """Since when the samples are the same, and the smallest change ever seen."""
+    if look == state.vector:
+        return state
+    moved = [] if state.vector is None else [abs(a - b) for a, b in zip(look, state.vector, strict=True) if a != b]
+    return replace(state, still_ns=now_ns, least_g=min([state.least_g, *moved]))
+
+
+def _doubted(settings: ShakeSettings, state: ShakeState, verdict: Verdict, now_ns: int) -> Verdict:
+    """The verdict of a sensor that answers, unless it is too slow or frozen."""
+    still_ns = now_ns - state.still_ns
+    if settings.frozen_ns and state.least_g <= FINE_G and still_ns >= settings.frozen_ns:
+        lost = f"frozen: the same sample to the last bit for {still_ns / 1e9:.0f} s"
+        return replace(verdict, lost=lost, rest=False, frozen=True)
+    if state.slow >= SLOW_SAMPLES:
+        return replace(verdict, lost="samples come too slowly: can its driver's rate be set?")
+    return verdict
 
 
 def _calm(calm: Calm | None, look: Vector, now_ns: int) -> Calm:
@@ -160,12 +199,16 @@ def _at_rest(calm: Calm, now_ns: int) -> bool:
     return long and abs(math.hypot(*calm.mean) - 1.0) <= REST_OFF_G
 
 
+def _silence_ns(settings: ShakeSettings) -> int:
+    """For so long no sample is no evidence of anything."""
+    return max(settings.gap_ns, SILENCE_NS, settings.period_ns * 5 // 2)
+
+
 def _run(settings: ShakeSettings, run: Run | None, deviation_g: float, now_ns: int) -> tuple[Run | None, Shaken | None]:
     if deviation_g <= settings.limit_g:
         over = run is None or now_ns - run.last_ns > settings.gap_ns
         return (None if over or run is None else replace(run, calm=True)), None
-    silence_ns = max(settings.gap_ns, SILENCE_NS, settings.period_ns * 5 // 2)
-    if run is None or now_ns - run.last_ns > (settings.gap_ns if run.calm else silence_ns):
+    if run is None or now_ns - run.last_ns > (settings.gap_ns if run.calm else _silence_ns(settings)):
         return Run(now_ns, now_ns, 1, deviation_g), None
     run = Run(run.since_ns, now_ns, run.samples + 1, max(run.peak_g, deviation_g))
     if now_ns - run.since_ns < settings.hold_ns or run.samples < LEAST_SAMPLES:

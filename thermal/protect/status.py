@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from thermal.protect.whole import write_whole
 
 FILE: Final = "protect.json"
 SOCKET: Final = "protect.sock"
@@ -31,17 +32,7 @@ class Told:
 
 def write_status(path: Path, document: Mapping[str, Any]) -> None:
     """Replace the file in one step, readable by all. Raises OSError."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        os.fchmod(descriptor, 0o644)
-        raw = json.dumps({"version": VERSION, **document}, allow_nan=False).encode() + b"\n"
-        if os.write(descriptor, raw) != len(raw):
-            raise OSError(28, "not written whole", str(beside))
-    finally:
-        os.close(descriptor)
-    beside.replace(path)
+    write_whole(path, json.dumps({"version": VERSION, **document}, allow_nan=False).encode() + b"\n")
 
 
 def read_status(path: Path, now_ns: int) -> Told:

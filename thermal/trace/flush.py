@@ -3,11 +3,14 @@
 A closed file leaves the ring once it is on the disk. The open one is copied up to its last whole record and stays; the
 next flush replaces that copy with a longer one. So a flush needs nothing from the writer, and doing it twice, or
 killing it in between, loses and doubles nothing.
+
+The archive is bounded: before a flush the files that were flushed first go, by the time of their copy, and are counted.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +38,18 @@ class Flushed:
     bytes: int = 0
     damaged: int = 0
     left: int = 0  # files that stay in the ring: the open ones
+    dropped: int = 0  # files of the archive that went for the bound
+    dropped_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where a flush goes. ``max_bytes``: of this node's files there; ``quiet``: why nothing may be written, or ""."""
+
+    folder: Path
+    node: str
+    max_bytes: int
+    quiet: Callable[[], str] = lambda: ""
 
 
 Progress = Callable[[str, int, int], None]  # writer's name, files done, files in all
@@ -47,35 +62,70 @@ def rings_in(trace_dir: Path) -> list[Path]:
     return sorted(path for path in trace_dir.iterdir() if path.is_dir() and not path.is_symlink())
 
 
-def flush_rings(trace_dir: Path, archive: Path, node: str, progress: Progress = lambda *_: None) -> Flushed:
-    """Flush every ring of a node. Raises ResourceError when the archive cannot hold it; OSError of the disk."""
+def flush_rings(trace_dir: Path, archive: Archive, progress: Progress = lambda *_: None) -> Flushed:
+    """Flush every ring of a node. Raises ResourceError when the archive cannot or must not take it.
+
+    OSError of the disk. What is not flushed stays in the ring.
+    """
     rows = [(ring, sorted(_files(ring))) for ring in rings_in(trace_dir)]
     done = Flushed()
     total = sum(len(paths) for _, paths in rows)
     if not total:
         return done
-    with alone(archive, f"another flush writes to {archive}"):
-        owner = archive.stat()
-        _drop_parts(archive)
-        _need_room(archive, (path for _, paths in rows for path in paths))
+    _heed(archive)
+    folder = archive.folder
+    with alone(folder, f"another flush writes to {folder}"):
+        owner = folder.stat()
+        _drop_parts(folder)
+        need = _bytes_of(path for _, paths in rows for path in paths)
+        _bound(archive, need, done)
+        _need_room(folder, need)
         for ring, paths in rows:
             for path in paths:
-                _flush_file(path, archive, f"{node}_{ring.name}", done)
+                _heed(archive)
+                _flush_file(path, folder, f"{archive.node}_{ring.name}", done)
                 progress(ring.name, done.files + done.damaged, total)
-        for path in archive.glob(f"{node}_*{SUFFIX}"):
+        for path in folder.glob(f"{archive.node}_*{SUFFIX}"):
             _give(path, owner)
     return done
+
+
+def _heed(archive: Archive) -> None:
+    if why := archive.quiet():
+        raise ResourceError(
+            f"{archive.folder} must stay as it is: {why}", hint="touchline protect status; the ring keeps it meanwhile"
+        )
+
+
+def _bound(archive: Archive, need: int, done: Flushed) -> None:
+    """Make the archive so small that it holds ``need`` more."""
+    rows = sorted(
+        (about.st_mtime_ns, path.name, about.st_size, path)
+        for path in archive.folder.glob(f"{archive.node}_*{SUFFIX}")
+        if stat.S_ISREG((about := path.lstat()).st_mode)
+    )
+    held = sum(size for *_, size, _ in rows)
+    for *_, size, path in rows:
+        if held + need <= archive.max_bytes:
+            return
+        path.unlink()
+        held -= size
+        done.dropped, done.dropped_bytes = done.dropped + 1, done.dropped_bytes + size
 
 
 def _files(ring: Path) -> list[Path]:
     return [path for path in ring.iterdir() if OPEN.fullmatch(path.name) or CLOSED.fullmatch(path.name)]
 
 
-def _need_room(archive: Path, paths: Iterable[Path]) -> None:
+def _bytes_of(paths: Iterable[Path]) -> int:
     need = 0
     for path in paths:
         with suppress(FileNotFoundError):
             need += path.stat().st_size
+    return need
+
+
+def _need_room(archive: Path, need: int) -> None:
     status = os.statvfs(archive)
     free = status.f_bavail * status.f_frsize
     if free < need + SPARE_BYTES:

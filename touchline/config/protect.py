@@ -40,6 +40,12 @@ class ProtectSection(Section):
         description="learnt: the deviation is that of the vector from where it was at rest; magnitude: of |a| from 1 g",
     )
     sensor_lost_s: float = Field(default=2.0, ge=0.2, le=60.0, description="no sample for so long: alarm")
+    sensor_frozen_s: float = Field(
+        default=600.0,
+        ge=0.0,
+        le=86_400.0,
+        description="the same sample to the last bit for so long: lost; 0: not judged. Coarse parts never are",
+    )
     on_sensor_loss: Literal["alarm", "cut"] = Field(
         default="alarm", description="cut: a lost sensor cuts the cameras, and is latched, as shaking is"
     )
@@ -88,6 +94,9 @@ class ProtectSection(Section):
     trace_max: str | int = Field(default="2GB", description="bound of the trace ring in memory; 0: none (CAP-6)")
     trace_dir: Folder | Literal[""] = Field(default="", description="in a tmpfs; empty: trace in [node] run_dir")
     trace_archive: Folder = Field(default="/var/lib/touchline/trace", description="on the NVMe: what is flushed")
+    trace_archive_max: str | int = Field(
+        default="20GB", description="bound of the archive, the files flushed first go first: ten full rings"
+    )
     trace_spare_ram: str | int = Field(default="2GiB", description="memory that must stay free beside the ring")
 
     @field_validator("trace_max", "trace_spare_ram")
@@ -97,6 +106,22 @@ class ProtectSection(Section):
         if size and not 1 << 20 <= size <= 1 << 36:
             raise ValueError("must be 0 or lie between 1MiB and 64GiB")
         return value
+
+    @field_validator("trace_archive_max")
+    @classmethod
+    def _archive_size(cls, value: str | int) -> str | int:
+        if not 1 << 20 <= parse_bytes(value) <= 1 << 44:
+            raise ValueError("must lie between 1MiB and 16TiB")
+        return value
+
+    @model_validator(mode="after")
+    def _archive_holds_the_ring(self) -> ProtectSection:
+        if parse_bytes(self.trace_archive_max) < self.trace_max_bytes:
+            raise ValueError(
+                f"trace_archive_max {self.trace_archive_max} must be at least trace_max {self.trace_max}: "
+                "one flush brings a whole ring"
+            )
+        return self
 
     @model_validator(mode="after")
     def _disk_has_hysteresis(self) -> ProtectSection:
@@ -125,12 +150,19 @@ class ProtectSection(Section):
             raise ValueError(f"shake_gap_ms {self.shake_gap_ms:g} must be shorter than shake_ms {self.shake_ms:g}")
         if self.sensor_lost_s * 1e3 < 5 * self.sample_ms:
             raise ValueError(f"sensor_lost_s {self.sensor_lost_s:g} must be at least five samples")
+        if 0.0 < self.sensor_frozen_s < 10.0:
+            raise ValueError(f"sensor_frozen_s {self.sensor_frozen_s:g} must be 0 (not judged) or at least 10 s")
         return self
 
     @property
     def trace_max_bytes(self) -> int:
         """Bound of the trace ring, bytes; 0: there is none."""
         return parse_bytes(self.trace_max)
+
+    @property
+    def trace_archive_bytes(self) -> int:
+        """Bound of the trace archive, bytes."""
+        return parse_bytes(self.trace_archive_max)
 
     @property
     def trace_spare_bytes(self) -> int:

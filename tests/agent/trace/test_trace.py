@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from agent.trace import FrameTrace, open_tracer, pack_frame, read_frame_trace
 from agent.trace.frame import HEAD_BYTES
 from thermal.trace.ring import Room
-from thermal.trace.segment import records_in
+from thermal.trace.segment import RECORD_OVERHEAD, records_in
 from touchline.config import NodeConfig, parse
+from touchline.config.protect import ProtectSection
 from touchline.record import RECORD, RECORD_BYTES
 from touchline.timeline import ClockState, Stamp
 
@@ -51,6 +52,12 @@ def test_golden_bytes():
         "0200000001000000" + "e803000000000000" + "d007000000000000" + "b80b000000000000"
     )
     assert read_frame_trace(raw) == FRAME
+
+
+def test_the_ring_holds_18_minutes_of_50_frames_a_second_and_more():
+    """CAP-6. Here: 25 people in each frame, 240 frames a second."""
+    frame = HEAD_BYTES + 25 * RECORD_BYTES + RECORD_OVERHEAD
+    assert ProtectSection().trace_max_bytes / (240 * frame) > 18 * 60
 
 
 frames = st.builds(

@@ -231,6 +231,18 @@ def test_a_lost_sensor_is_an_alarm_and_an_event_and_cuts_where_configured(cut):
     assert "sensor_lost" not in world.codes()
 
 
+def test_a_frozen_sensor_is_called_so_and_cuts_where_configured():
+    world = World(shake=ShakeSettings(frozen_ns=5000 * MS), cut_on_loss=True).start()
+    world.turns((0.0, 0.001, 1.0), 1)
+    world.turns(REST, 251)
+    assert "sensor_frozen" in world.codes()
+    assert "fdatasync sensor_frozen" in world.calls
+    assert world.kept.latched
+    assert "--blind" in world.guard.reset(world.now_ns).text
+    world.turns((0.0, 0.001, 1.0), 1)
+    assert world.calls[-1] == "put sensor_back"
+
+
 def test_a_relay_that_refuses_is_an_alarm():
     world = World()
     world.refuses = "GPIO line 'relay' is held by 'somebody'"

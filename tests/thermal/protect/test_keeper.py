@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,11 @@ from hypothesis import strategies as st
 
 from agent.record.fragment import Head, Mark
 from agent.record.retention import label_of, name_of
+from thermal.protect import keeper as keeping
 from thermal.protect.disk import DiskSettings, Look, Phase
 from thermal.protect.keeper import DiskKeeper, Keeping
-from thermal.protect.mount import mount_rows
 from thermal.protect.quiet import FILE, VALID_NS, QuietFlag, end_quiet, write_quiet
-from thermal.protect.retention import Kept, expendable, shelves
+from thermal.protect.retention import Kept, delete, expendable, shelves
 from touchline.timeline import ClockState
 
 S = 1_000_000_000
@@ -142,6 +140,140 @@ def test_writers_hear_of_it_before_the_remount_and_the_phase_outlives_the_servic
     assert not (data.parent / "run" / FILE).exists()
 
 
+def test_trim_stops_when_somebody_else_makes_room(data):
+    """The recorder deletes too: what it freed need not be deleted twice."""
+    fill(data, 9, 110)
+
+    class Helped(Disk):
+        def look(self):
+            found: Look = super().look()  # type: ignore[no-untyped-call]
+            if len(list((data / "recordings/cam1").iterdir())) < 9:  # a file of ours is gone; another's goes as well
+                found = replace(found, used_pct=(found.used_pct or 0.0) - 30.0)
+            return found
+
+    events: list[dict[str, Any]] = []
+    kept = keeper(data, events, Helped(data))
+    for _ in range(3):
+        kept.turn()
+    assert kept.document()["deleted"] == 1
+    assert events[1]["text"].startswith("1 recordings")
+
+
+def test_trim_follows_no_link_and_takes_only_files_with_one_name(data, tmp_path):
+    other = tmp_path / "elsewhere"
+    for shelf in ("cam1", "mirror/cam1", "linked"):
+        (other / shelf).mkdir(parents=True)
+        (other / shelf / name(1)).write_bytes(b"x" * 100)
+    recordings = data / "recordings"
+    (recordings / "cam7").symlink_to(other / "linked")
+    shutil.rmtree(recordings / "mirror")
+    (recordings / "mirror").symlink_to(other / "mirror")
+    (recordings / "cam1" / name(1)).symlink_to(other / "cam1" / name(1))
+    (recordings / "cam1" / name(2)).write_bytes(b"x" * 100)
+    os.link(recordings / "cam1" / name(2), recordings / "cam1" / name(3))
+    (recordings / "cam1" / name(4)).write_bytes(b"x" * 100)
+    assert [one.serial for shelf in shelves(recordings) for one in shelf] == [4]
+    (one,) = next(iter(shelves(recordings)))
+    (recordings / "cam1").rename(recordings / "old")
+    (recordings / "cam1").symlink_to(recordings / "old")  # between the look and the deletion
+    with pytest.raises(OSError, match=r"cam1|directory|symbolic"):
+        delete(recordings, one)
+    assert (recordings / "old" / name(4)).exists()
+    assert all((other / shelf / name(1)).exists() for shelf in ("cam1", "mirror/cam1", "linked"))
+
+
+class Slow(Disk):
+    """A disk on which everything takes three minutes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.now_ns = 100 * S
+        self.whys: list[str] = []
+
+    def remount(self, read_only):
+        self.whys.append(QuietFlag(Path(self.target).parent / "run", Path(self.target)).why(self.now_ns))
+        self.now_ns += VALID_NS
+        return "mount point is busy"
+
+
+def test_the_word_to_writers_outlives_long_actions(data, monkeypatch):
+    (data / "footage.raw").write_bytes(b"x" * 950)
+    disk = Slow(data)
+    whys: list[str] = []
+
+    def slow(words: list[str], timeout_s: float) -> None:
+        flag = QuietFlag(data.parent / "run", data)
+        disk.now_ns += round(timeout_s * 1e9)
+        whys.append(flag.why(disk.now_ns))
+
+    monkeypatch.setattr(keeping, "run", slow)
+    settings = DiskSettings(trims=False, stop_units=True, quiesce_ns=0)
+    units = ("a.service", "b.service", "c.service")
+    words = Keeping(data.parent / "run", settings, lambda _: None, units=units)
+    kept = DiskKeeper(disk, words, lambda: disk.now_ns)
+    for _ in range(4):
+        kept.turn()
+        assert disk.now_ns - kept.turned_ns < S, "it lives, however long that took"
+    assert whys == [f"{data} is full"] * 3
+    assert disk.whys == [f"{data} is full"] * 3
+
+
+# --- stop and start -------------------------------------------------------------------------------------------------
+
+
+def full(data: Path, events: list[dict[str, Any]], monkeypatch: Any, **settings: Any) -> tuple[DiskKeeper, Disk]:
+    """A keeper that has made its disk read-only, after stopping a unit where it has one."""
+    (data / "footage.raw").write_bytes(b"x" * 950)
+    disk = Disk(data)
+    disk.busy = bool(settings)
+    kept = keeper(data, events, disk, trims=False, quiesce_ns=0, **settings)
+    kept._keeping = replace(kept._keeping, units=("touchline-agent.service",))
+
+    def units(words: list[str], timeout_s: float) -> None:
+        disk.busy = False
+        events.append({"kind": " ".join(words)})
+
+    monkeypatch.setattr(keeping, "run", units)
+    for _ in range(5):
+        kept.turn()
+    assert kept.state.phase is Phase.READ_ONLY
+    return kept, disk
+
+
+def test_a_stop_gives_back_what_was_taken(data, monkeypatch):
+    events: list[dict[str, Any]] = []
+    kept, disk = full(data, events, monkeypatch, stop_units=True)
+    assert events[-2]["kind"] == "systemctl stop touchline-agent.service"
+    kept.release()
+    assert not disk.read_only
+    assert not (data.parent / "run" / FILE).exists()
+    assert [one["kind"] for one in events[-2:]] == [
+        "disk_released",
+        "systemctl --no-block start touchline-agent.service",
+    ]
+    assert keeper(data, events, disk).state == replace(kept.state, since_ns=0)
+
+
+def test_what_cannot_be_given_back_is_taken_over_by_the_next_start(data, monkeypatch):
+    events: list[dict[str, Any]] = []
+    kept, disk = full(data, events, monkeypatch)
+    monkeypatch.setattr(disk, "remount", lambda read_only: "mount did not finish within 30 s")
+    kept.release()
+    assert events[-1]["kind"] == "disk_kept"
+    assert keeper(data, events, disk).state.phase is Phase.READ_ONLY
+    assert (data.parent / "run" / FILE).exists()
+
+
+def test_a_stop_leaves_alone_what_was_not_taken(data):
+    events: list[dict[str, Any]] = []
+    disk = Disk(data)
+    disk.read_only = True  # errors=remount-ro
+    kept = keeper(data, events, disk)
+    kept.turn()
+    kept.release()
+    assert disk.tried == []
+
+
 def test_a_damaged_memory_is_the_first_start(data):
     (data.parent / "run" / "disk.json").write_text('{"target": 1')
     assert keeper(data, []).state.phase is Phase.OPEN
@@ -184,97 +316,3 @@ def test_any_bytes_are_no_word(tmp_path_factory, raw):
     folder = tmp_path_factory.mktemp("quiet")
     (folder / FILE).write_bytes(raw)
     assert QuietFlag(folder, folder).why(S) == ""
-
-
-# --- mounts ---------------------------------------------------------------------------------------------------------
-
-
-def test_mountinfo_is_read_as_proc_5_says():
-    text = (
-        "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw,discard\n"
-        "36 22 259:2 / /data\\040a ro,relatime shared:2 master:3 - ext4 /dev/nvme0n1p2 rw,errors=remount-ro\n"
-        "nonsense\n40 22 0:5 / /dev rw - tmpfs\n"
-    )
-    rows = mount_rows(text)
-    assert [(row.target, row.kind, row.read_only) for row in rows] == [("/", "ext4", False), ("/data a", "ext4", False)]
-
-
-@given(st.text(max_size=200))
-def test_any_text_is_some_mountinfo(text):
-    mount_rows(text)
-
-
-REAL = """
-import json, sys
-from pathlib import Path
-from typing import Any
-from thermal.protect.disk import DiskSettings
-from thermal.protect.keeper import DiskKeeper, Keeping
-from thermal.protect.mount import Mount
-data, run_dir = Path(sys.argv[1]), Path(sys.argv[2])
-ticks = iter(range(10**6))
-events, seen = [], []
-disk = Mount(str(data))
-keeper = DiskKeeper(disk, Keeping(run_dir, DiskSettings(trims=False), events.append), lambda: next(ticks) * 10**9 * 4)
-def turn(what):
-    keeper.turn()
-    seen.append([what, keeper.state.phase.value, disk.look().read_only, keeper.document()["trouble"]])
-turn("empty")
-held = (data / "recording.mp4").open("wb", buffering=0)
-held.write(b"x" * int(disk.look().total_bytes * 0.93))
-for _ in range(4):
-    turn("file open for writing")
-held.close()
-turn("closed"); turn("closed")
-refused = ""
-try:
-    (data / "more").write_bytes(b"x")
-except OSError as error:
-    refused = error.strerror
-turn("read-only")
-import subprocess
-subprocess.run(["mount", "-o", "remount,rw", str(data)], check=True)
-turn("lent")
-(data / "recording.mp4").unlink()
-turn("room"); turn("room")
-(data / "more").write_bytes(b"x")
-other = Mount(str(data / "no-mount")).look().trouble
-print(json.dumps({"seen": seen, "events": [one["kind"] for one in events], "refused": refused, "other": other}))
-"""
-
-
-@pytest.mark.system
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting needs root and unshare")
-@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
-def test_a_real_mount_in_a_namespace_of_its_own(tmp_path, kind):
-    """Busy while a file is open for writing, then read-only, lent to a person, and back."""
-    data, run_dir = tmp_path / "data", tmp_path / "run"
-    data.mkdir()
-    run_dir.mkdir()
-    (tmp_path / "real.py").write_text(REAL)
-    mount = f"mount -t tmpfs -o size=4m,nosuid,noatime tmpfs {data}"
-    if kind == "ext4":
-        if not shutil.which("mkfs.ext4") or not Path("/dev/loop-control").exists():
-            pytest.skip("no loop device or mkfs.ext4 here")
-        made = f"truncate -s 16M {tmp_path}/image && mkfs.ext4 -q -m 0 {tmp_path}/image"
-        mount = f"{made} && mount -o loop,nosuid,noatime {tmp_path}/image {data}"
-    python = f"PYTHONPATH={Path(__file__).parents[3]} {sys.executable} {tmp_path}/real.py {data} {run_dir}"
-    line = f"mount --make-rprivate / && {mount} && {python} && grep ' {data} ' /proc/self/mountinfo >&2; umount {data}"
-    done = subprocess.run(["unshare", "-m", "sh", "-c", line], capture_output=True, text=True, check=False, timeout=60)
-    if kind == "ext4" and "failed to setup loop" in done.stderr:
-        pytest.skip("no free loop device here")
-    assert done.stdout, done.stderr
-    found = json.loads(done.stdout)
-    phases = [(what, phase, read_only) for what, phase, read_only, _ in found["seen"]]
-    assert phases[0] == ("empty", "open", False)
-    assert ("file open for writing", "quiet", False) in phases
-    assert ("read-only", "read_only", True) in phases
-    assert ("lent", "lent", False) in phases
-    assert phases[-1] == ("room", "open", False)
-    assert any("busy" in trouble and "fuser" in trouble for *_, trouble in found["seen"])
-    assert found["refused"] == "Read-only file system"
-    assert "not a mount point" in found["other"]
-    assert found["events"][:2] == ["disk_full", "disk_quiesce"]
-    assert {"disk_busy", "disk_read_only", "disk_lent", "disk_open"} <= set(found["events"])
-    assert "nosuid" in done.stderr, "the options of the mount are still there"
-    assert "noatime" in done.stderr

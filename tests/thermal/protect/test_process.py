@@ -20,7 +20,7 @@ from tests.thermal.protect.test_accelerometer import device
 from thermal.protect.cli import protect
 from thermal.protect.events import read_events
 from thermal.protect.status import read_status
-from touchline.errors import ConfigError, GateError, LinkError
+from touchline.errors import ConfigError, GateError, LinkError, ResourceError
 from touchline.timeline import monotonic_ns, sleep_until
 
 pytestmark = pytest.mark.system
@@ -216,6 +216,38 @@ def test_a_sensor_that_goes_away_is_an_alarm_and_cuts_where_told(tmp_path):
         assert node.relay()[-1] == "set relay 1"
     finally:
         node.end()
+
+
+def test_a_read_that_hangs_is_a_lost_sensor_and_everything_else_goes_on(node):
+    """An axis that is a pipe: opening it waits for a writer that never comes, as a stuck bus waits for its chip."""
+    node.start()
+    node.until(lambda: node.status()["accelerometer"]["rest"], "rest")
+    axis = node.sensor / "in_accel_x_raw"
+    axis.unlink()
+    os.mkfifo(axis)
+    node.until(lambda: "sensor_lost" in {one["code"] for one in node.status()["faults"]}, "the alarm")
+    assert "has not come back" in node.status()["accelerometer"]["lost"]
+    turns = node.status()["turns"]
+    node.until(lambda: node.status().get("turns", 0) > turns + 50, "turns")
+    assert "cut for 0.5 s" in node.call("test", "--seconds", "0.5", "--yes")
+    node.until(lambda: "test_over" in node.kinds(), "the test's end")
+    assert node.end() == 0, "a read that hangs keeps nobody from a stop"
+
+
+def test_a_second_service_is_refused(node):
+    node.start()
+    with pytest.raises(ResourceError, match="another protect service"):
+        node.call("run", "--state-dir", str(node.state))
+    assert node.status()
+
+
+def test_flush_logs_by_hand_writes_where_the_services_link_leads(node):
+    kept = node.folder / "touchline-flush"
+    kept.mkdir()
+    (node.run_dir / "flush.json").symlink_to(kept / "flush.json")
+    node.call("flush-logs")
+    assert (node.run_dir / "flush.json").is_symlink()
+    assert json.loads((kept / "flush.json").read_text())["runs"] == 1
 
 
 def test_flush_logs(node):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,11 @@ from hypothesis import strategies as st
 from agent.trace import FrameTrace, open_tracer
 from tests.agent.trace.test_trace import FRAME, PLENTY, config
 from thermal.protect import build
+from thermal.protect import service as module
 from thermal.protect.cli import protect
-from thermal.protect.control import parse_request
+from thermal.protect.control import ControlServer, parse_request
 from thermal.protect.disk import Look, Phase
-from thermal.protect.service import HANGS_NS
+from thermal.protect.service import HANGS_NS, ProtectService
 from thermal.protect.show import status_text
 from thermal.protect.status import STALE_NS, Told, read_status, write_status
 from touchline.config.protect import ProtectSection
@@ -99,6 +103,75 @@ def test_a_cut_comes_first_for_people():
     assert status_text(Told({}, "the protect service does not run"), 0) == "the protect service does not run"
 
 
+class Heard:
+    """In the place of sd_notify and of the socket: what systemd heard, and a stop after so many turns."""
+
+    def __init__(self, monkeypatch: Any, service: ProtectService, turns: int) -> None:
+        self.words: list[tuple[str, ...]] = []
+        self._left, self._stopping = turns, []  # type: tuple[int, list[int]]
+        monkeypatch.setattr(module, "notify", lambda *words: self.words.append(words))
+        monkeypatch.setattr(module, "WATCHDOG_NS", 0)
+        service._serve(self, self._stopping)  # type: ignore[arg-type]
+
+    def wait(self, until_ns: int) -> None:
+        self._left -= 1
+        if not self._left:
+            self._stopping.append(15)
+
+    def fed(self) -> list[bool]:
+        return ["WATCHDOG=1" in words for words in self.words]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ended_stops_the_watchdogs_feed_and_is_an_alarm(tmp_path, monkeypatch):
+    service = opened(tmp_path, '[protect]\naccelerometer = ""\ndisk_mount = ""')
+    assert Heard(monkeypatch, service, 3).fed() == [True] * 3
+    events = service._desk.threads()[0]
+    service._desk.close()
+    events.join(10.0)
+    assert Heard(monkeypatch, service, 3).fed() == [False] * 3
+    (fault,) = service.faults(0)
+    assert (fault.code, fault.what) == ("thread", "protect-events")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_disks_thread_lives_through_an_error_of_the_system_and_its_end_is_seen(tmp_path, monkeypatch):
+    service = opened(tmp_path, f'[protect]\naccelerometer = ""\ndisk_mount = "{tmp_path}"')
+    again, go_on = threading.Event(), threading.Event()
+    errors = iter([OSError(11, "no process can be forked"), RuntimeError("a fault of ours")])
+
+    def look() -> Look:
+        error = next(errors)
+        if isinstance(error, RuntimeError):
+            again.set()
+            go_on.wait(30.0)
+        raise error
+
+    monkeypatch.setattr(service.keeper.disk, "look", look)
+    monkeypatch.setattr(service, "_desk", replace(service._desk, disk_every_s=0.001))
+    service._disk_thread = threading.Thread(target=service._keep_disk, name="protect-disk", daemon=True)
+    service._disk_thread.start()
+    assert again.wait(30.0)
+    assert service.keeper.document()["trouble"].startswith("a look at it broke off: [Errno 11]")
+    assert Heard(monkeypatch, service, 1).fed() == [True]
+    go_on.set()
+    service._disk_thread.join(10.0)
+    assert Heard(monkeypatch, service, 1).fed() == [False]
+    assert "protect-disk" in {fault.what for fault in service.faults(0)}
+
+
+def test_a_loop_that_is_late_still_answers_who_calls(tmp_path):
+    """A slow accelerometer made every turn late, and nobody was heard any more."""
+    server = ControlServer(tmp_path / "protect.sock", lambda request: {"done": True, "text": request["do"]})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
+        caller.settimeout(10.0)
+        caller.connect(str(tmp_path / "protect.sock"))
+        caller.send(b'{"do": "reset"}')
+        server.wait(0)
+        assert json.loads(caller.recv(4096)) == {"done": True, "text": "reset"}
+    server.close()
+
+
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_request_or_none(raw):
     found = parse_request(raw)
@@ -115,6 +188,9 @@ def test_any_bytes_are_a_request_or_none(raw):
         ("shake_ms = 60.0", "five samples"),
         ("shake_ms = 300.0\nshake_gap_ms = 300.0", "must be shorter"),
         ("sensor_lost_s = 0.2\nsample_ms = 50.0", "sensor_lost_s"),
+        ("sensor_frozen_s = 5.0", "at least 10 s"),
+        ('trace_archive_max = "1GB"', "at least trace_max"),
+        ('trace_archive_max = "0"', "between 1MiB and 16TiB"),
         ('trace_max = "1kB"', "between 1MiB and 64GiB"),
         ('disk_stop_units = ["--now"]', "disk_stop_units"),
         ('disk_mount = "data"', "disk_mount"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
@@ -184,3 +185,73 @@ def test_a_sensor_that_takes_seconds_for_a_sample_is_as_good_as_lost():
     _, verdicts, _ = run(LEARNT, [REST] * 5, period_ns=2500 * MS)
     assert [bool(one.lost) for one in verdicts] == [False, False, True, True, True]
     assert "too slowly" in verdicts[-1].lost
+
+
+def test_rest_outlives_a_missed_sample_but_no_silence():
+    """A slow sensor misses most turns; a person who asks for a reset between two samples is not to be refused."""
+    state, _, at_ns = run(LEARNT, [REST] * 200)
+    state, verdicts, at_ns = run(LEARNT, [Missed("its read has not come back")] * 12, state, at_ns)
+    assert all(verdict.rest for verdict in verdicts)
+    _, verdicts, _ = run(LEARNT, [Missed("its read has not come back")] * 2, state, at_ns)
+    assert not verdicts[-1].rest
+
+
+# --- a sensor that repeats itself -----------------------------------------------------------------------------------
+
+MINUTE_NS = 60_000 * MS
+FROZEN = ShakeSettings(frozen_ns=MINUTE_NS)
+
+
+def quantised(step_g: float, noise_g: float, seed: int) -> Callable[[], Vector]:
+    """A part at rest: noise of the datasheet, in whole steps; the mean halfway between two, where least is seen."""
+    source = random.Random(seed)
+
+    def sample() -> Vector:
+        x, y, z = (round(mean + source.gauss(0.0, noise_g) / step_g) * step_g for mean in (0.0, 0.0, round(1 / step_g)))
+        return x, y, z
+
+    return sample
+
+
+def test_the_same_sample_for_long_is_a_frozen_sensor_until_it_moves():
+    moves = [(0.0, 0.001 * (n % 2), 1.0) for n in range(100)]
+    state, verdicts, at_ns = run(FROZEN, [*moves, *[REST] * 2998])
+    assert not any(verdict.lost for verdict in verdicts)
+    state, (verdict,), at_ns = run(FROZEN, [REST], state, at_ns + 60 * MS)
+    assert verdict.frozen
+    assert not verdict.rest
+    assert verdict.lost == "frozen: the same sample to the last bit for 60 s"
+    state, (missed,), at_ns = run(FROZEN, [Missed("x")], state, at_ns)
+    assert missed.frozen, "a missed sample is no sign of life"
+    _, (verdict,), _ = run(FROZEN, [(0.0, 0.001, 1.0)], state, at_ns)
+    assert not verdict.lost
+
+
+def test_frozen_above_the_limit_is_shaking_first():
+    _, verdicts, _ = run(FROZEN, [REST, (0.0, 0.001, 1.0), *[HARD] * 200])
+    assert first(verdicts) is not None
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("step_g", "noise_g"),
+    [(0.0039, 220e-6 * 50**0.5), (0.001, 220e-6 * 50**0.5), (3.9e-6, 25e-6 * 50**0.5)],
+    ids=["10 bits of a LIS3DH", "its 12 bits", "ADXL355"],
+)
+def test_a_real_part_at_rest_never_repeats_itself_for_ten_seconds(step_g, noise_g, seed):
+    sample = quantised(step_g, noise_g, seed)
+    _, verdicts, _ = run(ShakeSettings(frozen_ns=10_000 * MS), [sample() for _ in range(20_000)])
+    assert not any(verdict.frozen for verdict in verdicts)
+
+
+@pytest.mark.parametrize("step_g", [0.016, 0.047, 0.19], ids=["8 bits of 2 g", "6 bits of 1.5 g", "8 bits of 16 g"])
+def test_a_coarse_part_that_stands_still_is_never_called_frozen(step_g):
+    carried = [(n % 3 * step_g, 0.0, round(1 / step_g) * step_g) for n in range(100)]
+    _, verdicts, _ = run(FROZEN, [*carried, *[REST] * 20_000])
+    assert not any(verdict.frozen for verdict in verdicts)
+
+
+def test_it_is_not_judged_where_told():
+    looks = [(0.0, 0.001, 1.0), *[REST] * 20_000]
+    _, verdicts, _ = run(ShakeSettings(frozen_ns=0), looks)
+    assert not any(verdict.frozen for verdict in verdicts)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thermal.trace import flush as flushing
-from thermal.trace.flush import flush_rings
+from thermal.trace.flush import Archive, flush_rings
 from thermal.trace.ring import LEAST_SEGMENT, RETRY_NS, RingBounds, Room, TraceRing, whole_part
 from thermal.trace.segment import HEAD_BYTES, MAX_PAYLOAD, Head, read_head, record_bytes, records_in
 from touchline.errors import ResourceError
@@ -38,6 +38,10 @@ def numbers(*files: Path) -> list[int]:
 
 def archived(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.trace"))
+
+
+def kept(folder: Path, node: str = "n", **more: Any) -> Archive:
+    return Archive(folder, node, **{"max_bytes": 1 << 40, **more})
 
 
 def put(made: TraceRing, first: int, count: int) -> None:
@@ -180,16 +184,16 @@ def test_half_time(tmp_path):
     """Closed files leave the ring, the open one is copied and stays; the next flush replaces its copy."""
     made = ring(tmp_path / "ring" / "cam1")
     put(made, 0, 100)
-    first = flush_rings(tmp_path / "ring", tmp_path / "archive", "pitch-a1")
+    first = flush_rings(tmp_path / "ring", kept(tmp_path / "archive", "pitch-a1"))
     assert numbers(*archived(tmp_path / "archive")) == list(range(100))
     assert (first.records, first.left, first.damaged) == (100, 1, 0)
     assert list((tmp_path / "ring/cam1").glob("*.seg")) == []
     put(made, 100, 100)
     made.close()
-    flush_rings(tmp_path / "ring", tmp_path / "archive", "pitch-a1")
+    flush_rings(tmp_path / "ring", kept(tmp_path / "archive", "pitch-a1"))
     assert numbers(*archived(tmp_path / "archive")) == list(range(200))
     assert [path.name for path in (tmp_path / "ring/cam1").iterdir()] == [".writer"]
-    assert flush_rings(tmp_path / "ring", tmp_path / "archive", "pitch-a1").files == 0
+    assert flush_rings(tmp_path / "ring", kept(tmp_path / "archive", "pitch-a1")).files == 0
 
 
 def test_a_ring_that_began_anew_after_a_reboot_overwrites_nothing(tmp_path):
@@ -197,7 +201,7 @@ def test_a_ring_that_began_anew_after_a_reboot_overwrites_nothing(tmp_path):
         made = ring(tmp_path / str(life) / "cam1")
         put(made, 100 * life, 10)
         made.close()
-        flush_rings(tmp_path / str(life), tmp_path / "archive", "pitch-a1")
+        flush_rings(tmp_path / str(life), kept(tmp_path / "archive", "pitch-a1"))
     assert sorted(numbers(*archived(tmp_path / "archive"))) == [*range(10), *range(100, 110)]
 
 
@@ -221,8 +225,8 @@ def test_a_flush_killed_at_any_step_loses_and_doubles_nothing(tmp_path, monkeypa
 
                 patch.setattr(os, name, call)
             with pytest.raises(Killed):
-                flush_rings(trace, archive, "n")
-        flush_rings(trace, archive, "n")
+                flush_rings(trace, kept(archive))
+        flush_rings(trace, kept(archive))
         assert numbers(*archived(archive)) == list(range(150))
         assert not list(archive.glob("*.part"))
         made.close()
@@ -244,7 +248,7 @@ def test_each_file_is_synced_before_it_has_its_name_and_leaves_the_ring_last(tmp
     monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
     monkeypatch.setattr(Path, "replace", noted("rename", Path.replace))
     monkeypatch.setattr(Path, "unlink", noted("unlink", Path.unlink))
-    flush_rings(tmp_path / "ring", tmp_path / "archive", "n")
+    flush_rings(tmp_path / "ring", kept(tmp_path / "archive"))
     assert calls == ["fsync", "rename", "fsync", "unlink"]
 
 
@@ -253,16 +257,58 @@ def test_an_archive_without_room_is_refused_and_the_ring_keeps_all(tmp_path, mon
     put(made, 0, 100)
     monkeypatch.setattr(flushing, "SPARE_BYTES", 1 << 60)
     with pytest.raises(ResourceError, match="the ring keeps it"):
-        flush_rings(tmp_path / "ring", tmp_path / "archive", "n")
+        flush_rings(tmp_path / "ring", kept(tmp_path / "archive"))
     made.close()
     assert len(numbers(*sorted((tmp_path / "ring/cam1").glob("*.seg")))) == 100
+
+
+def test_the_archive_is_bounded_and_what_was_flushed_first_goes_first(tmp_path):
+    archive, sizes = tmp_path / "archive", []
+    for life in range(6):
+        made = ring(tmp_path / str(life) / "cam1")
+        put(made, 100 * life, 50)
+        made.close()
+        done = flush_rings(tmp_path / str(life), kept(archive, max_bytes=160_000))
+        (new,) = [path for path in archived(archive) if numbers(path)[0] == 100 * life]
+        os.utime(new, ns=(life, life))
+        sizes.append(sum(path.stat().st_size for path in archived(archive)))
+    assert max(sizes) <= 160_000
+    assert sorted({number // 100 for number in numbers(*archived(archive))}) == [3, 4, 5]
+    assert (done.dropped, done.dropped_bytes) == (1, new.stat().st_size)
+
+
+def test_the_bound_touches_neither_another_nodes_files_nor_a_links_target(tmp_path):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for name in ("b_cam1_0_1.trace", "notes.txt", "elsewhere"):
+        (archive / name).write_bytes(b"x" * 10_000)
+    (archive / "n_cam1_link.trace").symlink_to(archive / "elsewhere")
+    made = ring(tmp_path / "ring" / "cam1")
+    put(made, 0, 5)
+    made.close()
+    assert flush_rings(tmp_path / "ring", kept(archive, max_bytes=1)).dropped == 0
+    assert len(list(archive.glob("[!.]*"))) == 5
+
+
+def test_a_disk_that_is_to_be_quiet_is_not_written_to(tmp_path):
+    made = ring(tmp_path / "ring" / "cam1")
+    put(made, 0, 150)
+    made.close()
+    words = iter(["", "", "/data is full", "/data is full"])
+    with pytest.raises(ResourceError, match="/data is full"):  # it is asked before each file
+        flush_rings(tmp_path / "ring", kept(tmp_path / "archive", quiet=lambda: next(words)))
+    assert len(archived(tmp_path / "archive")) == 1
+    with pytest.raises(ResourceError, match="must stay as it is"):
+        flush_rings(tmp_path / "ring", kept(tmp_path / "archive", quiet=lambda: next(words)))
+    flush_rings(tmp_path / "ring", kept(tmp_path / "archive"))
+    assert numbers(*archived(tmp_path / "archive")) == list(range(150))
 
 
 def test_a_damaged_file_is_said_and_left(tmp_path):
     folder = tmp_path / "ring" / "cam1"
     folder.mkdir(parents=True)
     (folder / "00000001-5.seg").write_bytes(b"nonsense" * 100)
-    found = flush_rings(tmp_path / "ring", tmp_path / "archive", "n")
+    found = flush_rings(tmp_path / "ring", kept(tmp_path / "archive"))
     assert (found.files, found.damaged) == (0, 1)
     assert (folder / "00000001-5.seg").exists()
 
@@ -277,14 +323,14 @@ def test_every_record_is_in_the_archive_or_in_the_ring_or_counted(tmp_path_facto
             put(made, count, 60)
             count += 60
         elif act == "flush":
-            flush_rings(base / "ring", base / "archive", "n")
+            flush_rings(base / "ring", kept(base / "archive"))
         else:
             lost += made.counts.overwritten
             made.close()
             made = ring(base / "ring" / "cam1")
     lost += made.counts.overwritten
     made.close()
-    flush_rings(base / "ring", base / "archive", "n")
+    flush_rings(base / "ring", kept(base / "archive"))
     found = numbers(*archived(base / "archive"))
     assert len(found) == len(set(found))
     assert count - lost <= len(found) <= count, "what a flush took while it was dropped is counted as dropped too"
@@ -310,10 +356,10 @@ def test_kill_9_of_the_writer_costs_at_most_the_record_under_way(tmp_path):
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
-        flush_rings(tmp_path / "ring", tmp_path / "archive", "n")
+        flush_rings(tmp_path / "ring", kept(tmp_path / "archive"))
         writer.send_signal(signal.SIGKILL)
         writer.wait(10)
-    flush_rings(tmp_path / "ring", tmp_path / "archive", "n")
+    flush_rings(tmp_path / "ring", kept(tmp_path / "archive"))
     found = numbers(*archived(tmp_path / "archive"))
     assert len(found) >= 500
     assert found == sorted(set(found))
