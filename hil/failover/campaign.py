@@ -198,12 +198,12 @@ class Campaign:
     def _await_frames(self, trial: Trial, first_ns: int, last_ns: int) -> None:
         """Wait until every exposure that must be at the rack is there, or it is too late to hope."""
         site, offset_ns = self.site, ptp_offset_ns(self._clock)
-        first_ptp_ns, last_ptp_ns = first_ns + offset_ns, last_ns + offset_ns
-        wanted = Evidence("", 0, 0, site.grid, first_ptp_ns, last_ptp_ns, 0, (), offset_ns, spared=trial.spared)
+        span_ptp_ns = first_ns + offset_ns, last_ns + offset_ns
+        wanted = Evidence("", 0, 0, site.grid, *span_ptp_ns, 0, (), offset_ns, spared=trial.spared)
         due = set(exposures_of(wanted)[0])
 
         def complete() -> bool:
-            frames = read_frames(site.database, first_ptp_ns, last_ptp_ns, offset_ns)
+            frames = read_frames(site.database, site.grid, span_ptp_ns, offset_ns)
             return grid_places(site.grid, frames).keys() >= due
 
         with suppress(TouchlineError):  # the judge says which are missing

@@ -26,10 +26,15 @@ _FRAMES: Final = (
 )
 
 
-def read_frames(database: Path, first_ptp_ns: int, last_ptp_ns: int, offset_ns: int) -> list[Frame]:
-    """The camera's frames of a time, as stored; ``offset_ns``: PTP minus monotonic time."""
+def read_frames(database: Path, grid: Trigger, span_ptp_ns: tuple[int, int], offset_ns: int) -> list[Frame]:
+    """The camera's frames of the exposures of a span, as stored; ``offset_ns``: PTP minus monotonic time.
+
+    A frame's stamp lies beside its exposure's place on the grid, so at either end half a period more is read.
+    """
+    half_ns = (grid.exposure_ns(1) - grid.exposure_ns(0)) // 2
+    first_ptp_ns, last_ptp_ns = span_ptp_ns
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10.0)) as store:
-        rows = store.execute(_FRAMES, (CAMERA, first_ptp_ns, last_ptp_ns)).fetchall()
+        rows = store.execute(_FRAMES, (CAMERA, first_ptp_ns - half_ns, last_ptp_ns + half_ns)).fetchall()
     return [Frame(ptp, node, epoch, arrived - offset_ns, records) for ptp, node, epoch, arrived, records in rows]
 
 
@@ -83,6 +88,7 @@ def collect(trial: Trial, clock: Clock, window: tuple[int, int, int, int], mark:
     site = trial.site
     first_ns, fault_ns, last_ns, end_ns = window
     offset_ns = ptp_offset_ns(clock)
+    span_ptp_ns = first_ns + offset_ns, last_ns + offset_ns
     heard, tapped = site.observer.read(), site.tap.read(mark)
     names = {site.net.mac(node): node_name(node) for node in NODES}
     takeovers = [
@@ -97,10 +103,10 @@ def collect(trial: Trial, clock: Clock, window: tuple[int, int, int, int], mark:
         fault_ns=fault_ns,
         end_ns=end_ns,
         grid=site.grid,
-        first_ptp_ns=first_ns + offset_ns,
-        last_ptp_ns=last_ns + offset_ns,
+        first_ptp_ns=span_ptp_ns[0],
+        last_ptp_ns=span_ptp_ns[1],
         people=len(STANDING_M),
-        frames=read_frames(site.database, first_ns + offset_ns, last_ns + offset_ns, offset_ns),
+        frames=read_frames(site.database, site.grid, span_ptp_ns, offset_ns),
         ptp_offset_ns=offset_ns,
         leases=tapped.leases,
         carried=carried,
