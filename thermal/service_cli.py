@@ -47,10 +47,13 @@ def run(config_path: Path, sysfs_root: Path, run_dir: Path | None, history: Path
       touchline thermal run --config node.toml --history /var/lib/touchline-thermal
     """
     from thermal.service.build import open_service
+    from thermal.status import status_path
+    from thermal.whole import home_of
 
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
     config, section = _load(config_path)
-    open_service(config, section, sysfs_root, run_dir or config.node.run_dir, history).run()
+    folder = run_dir or home_of(status_path(config.node.run_dir))
+    open_service(config, section, sysfs_root, folder, history).run()
 
 
 @click.command()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from thermal.power.total import total
 from thermal.types import Failed, Fault, Fresh, Reading, Severity, Stale
+from thermal.whole import write_whole
 
 FILE: Final = "thermal.json"
 VERSION: Final = 1
@@ -106,18 +106,8 @@ def read_status(path: Path, now_ns: int) -> Told:
 
 
 def write_status(path: Path, status: ThermalStatus) -> None:
-    """Replace the file in one step, readable by all. Follows no link at its place. Raises OSError."""
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        os.fchmod(descriptor, 0o644)
-        raw = encode(status)
-        if os.write(descriptor, raw) != len(raw):
-            raise OSError(f"{beside} was not written whole")
-    finally:
-        os.close(descriptor)
-    beside.replace(path)
+    """Replace the file in one step, readable by all. Raises OSError, also for a link at its place."""
+    write_whole(path, encode(status))
 
 
 def encode(status: ThermalStatus) -> bytes:

@@ -136,11 +136,14 @@ def test_no_file_another_boot_a_long_file_and_a_hot_one(tmp_path: Path):
     assert read_status(path, 0).hot
 
 
-def test_the_file_is_for_all_to_read_and_replaces_a_link_instead_of_following_it(tmp_path: Path):
+def test_the_file_is_for_all_to_read_and_no_link_at_its_place_is_followed(tmp_path: Path):
     target = tmp_path / "somebody's"
     target.write_text("precious")
     path = tmp_path / "thermal.json"
     path.symlink_to(target)
+    with pytest.raises(OSError, match="a link is not replaced"):
+        write_status(path, a_status())
+    path.unlink()
     path.with_name("thermal.json.new").symlink_to(target)
     old = os.umask(0o077)
     try:

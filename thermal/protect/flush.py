@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from thermal.protect.whole import write_whole
+from thermal.whole import write_whole
 from touchline.errors import TouchlineError
 from touchline.run import run
 

@@ -28,7 +28,7 @@ def flush_logs(config_path: Path, run_dir: Path | None, as_json: bool) -> None:
     """
     from thermal.protect.flush import FILE, FlushPorts, flush_once, read_flush, sync_journal, syncfs, write_flush
     from thermal.protect.service_cli import load_protect
-    from thermal.protect.whole import home_of
+    from thermal.whole import home_of
     from touchline.timeline import monotonic_ns
 
     config, section = load_protect(config_path)

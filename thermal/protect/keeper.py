@@ -29,7 +29,7 @@ from thermal.protect.disk import (
     step,
 )
 from thermal.protect.quiet import end_quiet, write_quiet
-from thermal.protect.whole import write_whole
+from thermal.whole import write_whole
 from touchline.errors import TouchlineError
 from touchline.run import run
 

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from thermal.protect.whole import write_whole
+from thermal.whole import write_whole
 
 FILE: Final = "quiet.json"
 VALID_NS: Final = 180_000_000_000  # three looks of the longest disk_look_s

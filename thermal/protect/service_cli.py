@@ -54,7 +54,7 @@ def run(config_path: Path, sysfs_root: Path, run_dir: Path | None, state_dir: Pa
     """
     from thermal.protect.build import open_service
     from thermal.protect.status import FILE
-    from thermal.protect.whole import home_of
+    from thermal.whole import home_of
     from touchline.alone import alone
 
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from thermal.protect.whole import write_whole
+from thermal.whole import write_whole
 
 FILE: Final = "protect.json"
 SOCKET: Final = "protect.sock"

@@ -16,6 +16,7 @@ from typing import Any, Final
 from thermal.sysfs.files import Files, read_number, why, write_number
 from thermal.sysfs.table import CPUFREQ_FOLDER, DEVFREQ_FOLDER, GPU
 from thermal.types import Domain, Raw
+from thermal.whole import write_whole
 
 _HZ: Final[dict[Domain, float]] = {"cpu": 1000.0, "gpu": 1.0}  # of one step of the file: cpufreq speaks kHz
 
@@ -116,9 +117,8 @@ class SysfsClocks:
             return
         try:
             if self._before:
-                beside = self._memory.with_name(self._memory.name + ".new")
-                beside.write_text(json.dumps({p: [one, self._written.get(p, one)] for p, one in self._before.items()}))
-                beside.replace(self._memory)
+                kept = {path: [one, self._written.get(path, one)] for path, one in self._before.items()}
+                write_whole(self._memory, json.dumps(kept).encode())
             else:
                 self._memory.unlink(missing_ok=True)
         except OSError:

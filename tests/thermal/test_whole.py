@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from thermal.protect import control, flush, quiet, status
-from thermal.protect.whole import home_of, write_whole
+from thermal.whole import home_of, write_whole
 from touchline.errors import ResourceError
 
 
