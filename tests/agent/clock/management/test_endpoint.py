@@ -154,7 +154,7 @@ def test_a_ptp4l_that_this_user_may_not_write_to_names_the_rights(tmp_path, what
     assert "uds_file_mode" in caught.value.hint
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_no_such_folder(tmp_path):
     with pytest.raises(ResourceError, match="nowhere"):
         Endpoint([tmp_path / "ptp4l"], tmp_path / "nowhere").open()
 
