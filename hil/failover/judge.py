@@ -71,6 +71,10 @@ class Spared:
     begin_ns: int
     end_ns: int | None = None
 
+    def covers(self, at_ns: int) -> bool:
+        """Whether a moment lies in it."""
+        return self.begin_ns <= at_ns and (self.end_ns is None or at_ns <= self.end_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -310,7 +314,8 @@ def _outcome(evidence: Evidence, expected: Expected) -> list[str]:
     if expected.takeover == "yes" and taken is None:
         return [f"the twin of {evidence.active} did not take over"]
     found = []
-    if taken is not None and _first_frame(evidence, taken) is None:
+    spared = taken is not None and evidence.spared is not None and evidence.spared.covers(taken.at_ns)
+    if taken is not None and not spared and _first_frame(evidence, taken) is None:  # else it is among what that cost
         found.append(f"no frame of {taken.node} with epoch {taken.epoch} came to the rack after it took over")
     if taken is not None and _first_answer(evidence, taken) is None:
         found.append(f"the observer never heard {taken.node} after it took over")

@@ -224,6 +224,15 @@ def test_a_torn_exposure_in_the_own_time_of_a_fault_is_counted():
     assert judge(replace(evidence, frames=torn), MUST).cost == Cost("nobody ran", 30, 1)
 
 
+def test_who_takes_over_and_stops_within_it_need_not_have_sent():
+    """Seen in ``both-active``: b has the lease while a's agent stops, and its own is stopped before a frame came."""
+    evidence = spared(missing=tuple(range(50, 70)))
+    back = [replace(one, node="a", epoch=7) if at >= 50 else one for at, one in enumerate(evidence.frames)]
+    assert judge(replace(evidence, frames=back), MUST).violations == ()
+    found = judge(replace(evidence, frames=back, spared=None), MUST).violations
+    assert any("no frame of b" in words for words in found)
+
+
 @given(frames.filter(lambda at: not 40 <= at <= 69))
 def test_what_is_missing_before_or_behind_it_fails(number: int):
     found = judge(spared(missing=(number,)), MUST).violations
