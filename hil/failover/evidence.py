@@ -13,7 +13,17 @@ from typing import Any, Final
 from agent.camera.grid import Trigger
 from hil.failover.answers import Carrying, Heard, Span
 from hil.failover.configs import CAMERA, node_name
-from hil.failover.judge import NS_PER_MS, Evidence, Frame, Interval, Lease, Spared, Takeover, shared_times
+from hil.failover.judge import (
+    NS_PER_MS,
+    Evidence,
+    Frame,
+    Interval,
+    Lease,
+    Spared,
+    Takeover,
+    half_period_ns,
+    shared_times,
+)
 from hil.failover.net import NODES
 from hil.failover.people import STANDING_M
 from hil.failover.trial import Trial
@@ -31,7 +41,7 @@ def read_frames(database: Path, grid: Trigger, span_ptp_ns: tuple[int, int], off
 
     A frame's stamp lies beside its exposure's place on the grid, so at either end half a period more is read.
     """
-    half_ns = (grid.exposure_ns(1) - grid.exposure_ns(0)) // 2
+    half_ns = half_period_ns(grid)
     first_ptp_ns, last_ptp_ns = span_ptp_ns
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10.0)) as store:
         rows = store.execute(_FRAMES, (CAMERA, first_ptp_ns - half_ns, last_ptp_ns + half_ns)).fetchall()

@@ -168,9 +168,14 @@ def judge(evidence: Evidence, expected: Expected) -> Verdict:
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
+def half_period_ns(grid: Trigger) -> int:
+    """So far from its place on the grid a frame's stamp may lie."""
+    return (grid.exposure_ns(1) - grid.exposure_ns(0)) // 2
+
+
 def grid_places(grid: Trigger, frames: Iterable[Frame]) -> dict[int, list[Frame]]:
     """Frames by their place on the grid, within half a period."""
-    half_ns = (grid.exposure_ns(1) - grid.exposure_ns(0)) // 2
+    half_ns = half_period_ns(grid)
     places: dict[int, list[Frame]] = {}
     for frame in frames:
         places.setdefault(grid.index_at(frame.ptp_ns + half_ns), []).append(frame)
@@ -183,9 +188,7 @@ def exposures_of(evidence: Evidence) -> tuple[list[int], list[int]]:
     every = range(grid.index_at(evidence.first_ptp_ns) + 1, grid.index_at(evidence.last_ptp_ns) + 1)
     if spared is None:
         return list(every), []
-    begin_ns = spared.begin_ns + evidence.ptp_offset_ns
-    end_ns = evidence.last_ptp_ns if spared.end_ns is None else spared.end_ns + evidence.ptp_offset_ns
-    own = [at for at in every if begin_ns <= grid.exposure_ns(at) <= end_ns]
+    own = [at for at in every if spared.covers(grid.exposure_ns(at) - evidence.ptp_offset_ns)]
     return sorted(set(every).difference(own)), own
 
 

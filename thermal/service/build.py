@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from thermal.aside import Aside
 from thermal.control import Settings
 from thermal.service.history import HistoryWriter
 from thermal.service.service import Setup, ThermalService
 from thermal.status import status_path
-from thermal.sysfs.aside import Aside
 from thermal.sysfs.board import SysfsBoard
 from thermal.sysfs.files import RealFiles
 from thermal.sysfs.power_mode import PowerMode, mode_trouble

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from thermal.sysfs.aside import WAIT_S, Aside
+from thermal.aside import Aside
 from thermal.sysfs.clocks import SysfsClocks
 from thermal.sysfs.fan import SysfsFan, read_rpm
 from thermal.sysfs.files import Files, read_number
@@ -18,6 +18,7 @@ from thermal.sysfs.table import BOARD_ZONE
 from thermal.types import Domain, Raw, Sample
 
 FULL_PCT: Final = 100.0
+WAIT_S: Final = 0.1  # a whole look takes some ms; the shortest period is 0.1 s
 SILENT: Final = Raw(None, errno.ETIMEDOUT)  # a device whose read has not come back
 
 NameT = TypeVar("NameT", bound=str)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from thermal.sysfs.aside import Aside
+from thermal.aside import Aside
 from thermal.sysfs.files import Files, read_number, read_word
 
 STATUS: Final = "/var/lib/nvpmodel/status"  # "pmode:0002" and, on some releases, more words

@@ -272,14 +272,19 @@ def test_the_mirror_is_bounded_and_keeps_the_newest(tmp_path):
             end.close()
 
 
-def test_two_streams_one_after_the_other(twins):
-    sender = twins.send()
-    for number in range(20):
-        sender.put(fragment(number))
+def another_stream(sender: MirrorSender) -> None:
+    """Ten fragments of another one, until the twin has them."""
     sender.begin(replace(HEAD, stream="ab" * 16), start())
     for number in range(10):
         sender.put(fragment(number))
     wait_for(lambda: (sender.books.have.stream, sender.books.have.next_number) == ("ab" * 16, 10))
+
+
+def test_two_streams_one_after_the_other(twins):
+    sender = twins.send()
+    for number in range(20):
+        sender.put(fragment(number))
+    another_stream(sender)
     assert sorted(twins.numbers()) == sorted([*range(20), *range(10)])
 
 
@@ -413,10 +418,7 @@ def test_a_beginning_that_no_message_takes_costs_its_stream_alone(twins, monkeyp
     sender.begin(replace(HEAD, stream="cd" * 16), start(bytes(200)))
     for number in range(20):
         sender.put(fragment(number))
-    sender.begin(replace(HEAD, stream="ab" * 16), start())
-    for number in range(10):
-        sender.put(fragment(number))
-    wait_for(lambda: (sender.books.have.stream, sender.books.have.next_number) == ("ab" * 16, 10))
+    another_stream(sender)
     assert sender.books.skipped == 20 and twins.numbers() == list(range(10))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.thermal.faketree import CPU_KHZ, CPUFREQ, DEVFREQ, FakeTree, File
-from thermal.sysfs.aside import Aside
+from thermal.aside import Aside
 from thermal.sysfs.power_mode import AGAIN_NS, STATUS, TABLE, Mode, PowerMode, mode_trouble, modes_of
 
 P0, GPU = f"{CPUFREQ}/policy0/scaling_max_freq", f"{DEVFREQ}/17000000.gpu/max_freq"

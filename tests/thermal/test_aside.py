@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thermal.sysfs.aside import Aside
+from thermal.aside import Aside
 
 PATIENCE_S = 30.0
 
