@@ -30,7 +30,7 @@ def give_back(draft: Draft, epoch: int) -> None:
 def become_active(draft: Draft, trigger: Trigger, epoch: int, reason: str) -> None:
     """Open the gate; what was granted stands in ``draft.hold`` already."""
     twin = draft.twin
-    lost = trigger in (Trigger.SILENCE, Trigger.DRILL)
+    lost, given = trigger in (Trigger.SILENCE, Trigger.DRILL), trigger in (Trigger.UNFIT, Trigger.HANDOVER)
     draft.me = replace(
         draft.me,
         role=Role.ACTIVE,
@@ -42,6 +42,7 @@ def become_active(draft: Draft, trigger: Trigger, epoch: int, reason: str) -> No
         handing=None,
         worse="",
         switched_ns=draft.now_ns,
+        given_ns=(draft.me.given_ns[1], draft.now_ns) if given else draft.me.given_ns,
         nobody_ns=None,
     )
     draft.twin = replace(twin, overlap=0)

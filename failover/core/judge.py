@@ -12,6 +12,7 @@ from failover.core.state import (
     LONGEST_PROMISE_NS,
     LOST_MISSES,
     LOST_RENEWALS,
+    PATIENCE_NS,
     RACKLESS_PROMISE_NS,
     SOFT_NS,
     VOLUNTARY_NS,
@@ -166,19 +167,31 @@ def compare(view: View) -> str:
 
 def why_hand_over(view: View) -> str:
     """Return why the active node should hand over by itself now; empty: it should not."""
-    me, twin, settings, now_ns = view.me, view.twin, view.settings, view.now_ns
+    me, twin, now_ns = view.me, view.twin, view.now_ns
     if now_ns < me.hand_after_ns or now_ns < view.attention.deaf_until_ns or twin.beat is None:
         return ""
     if rack_lost(view):
         return "the witness answers the twin and not this node"
     lasted_ns = now_ns - me.worse_ns
-    if me.worse == "hard" and (not me.health.publishing or lasted_ns >= HARD_BEATS * settings.beat_ns):
+    if me.worse == "hard" and lasted_ns >= _patience_ns(view):
         return why_unable(me.health)
     if me.switched_ns is not None and now_ns - me.switched_ns < VOLUNTARY_NS:
         return ""
     if me.worse == "soft" and lasted_ns >= SOFT_NS:
         return _why_soft(me.health, twin.beat.health)
     return _why_fail_back(view)
+
+
+def _patience_ns(view: View) -> int:
+    """For how long a node that is not able waits before it hands over to one that is.
+
+    A pair whose nodes both fail for moments would go to and fro, and each switch costs more than such a moment. So a
+    node that the twin gave way to, and that gave way itself and has it back already, is slower to leave.
+    """
+    me, before_ns = view.me, view.me.given_ns[0]
+    least_ns = HARD_BEATS * view.settings.beat_ns if me.health.publishing else 0
+    back = before_ns is not None and view.now_ns - before_ns < VOLUNTARY_NS
+    return max(least_ns, PATIENCE_NS) if back else least_ns
 
 
 def _why_fail_back(view: View) -> str:

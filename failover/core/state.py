@@ -27,6 +27,7 @@ HANDOVER_NS: Final = 300 * NS_PER_MS  # the twin has so long to take over
 STOP_NS: Final = 150 * NS_PER_MS  # the same, when this service is to stop
 HANDOVER_AGAIN_NS: Final = 2_000 * NS_PER_MS  # after a handover that the twin did not take
 VOLUNTARY_NS: Final = 10_000 * NS_PER_MS  # between a switch and the next that is not needed at once
+PATIENCE_NS: Final = 400 * NS_PER_MS  # unable for so long, where a node came back lately: within 0.8 s all the same
 SOFT_NS: Final = 1_000 * NS_PER_MS  # worse than the twin for so long, but able: hand over
 HARD_BEATS: Final = (
     2  # no frames for so many beats while the twin has some: hand over; what blinds both is heard of both
@@ -86,6 +87,10 @@ class Me:
     worse: str = ""  # "hard", "soft": how it compares with the twin, since worse_ns
     worse_ns: int = 0
     switched_ns: int | None = None  # the last change of roles, its own or the twin's
+    given_ns: tuple[int | None, int | None] = (
+        None,
+        None,
+    )  # when the twin gave way to it, the last time but one and last
     claim_after_ns: int = 0  # after giving up: an able twin goes first
     hand_after_ns: int = 0
     nobody_ns: int | None = None  # since when nobody is known to be active

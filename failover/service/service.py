@@ -39,6 +39,7 @@ from failover.service import handover
 from failover.service.control import Ask, ControlServer
 from failover.service.epoch import EpochFile
 from failover.service.recorders import Recorders
+from failover.service.silence import Silence
 from failover.wire.told import SwitchTold, told_of
 from touchline.notify import notify, watchdog_interval_s
 from touchline.timeline import monotonic_ns
@@ -46,7 +47,6 @@ from touchline.timeline import monotonic_ns
 LATE_NS: Final = 10_000_000  # a turn that begins so much after its time looks at the clock before the mail
 WAIT_MOST_NS: Final = 50_000_000
 HANDOVER_WAIT_NS: Final = 1_500_000_000
-PUBLISHER_SILENT_NS: Final = 250_000_000  # it speaks every 20 ms
 DROP_NS: Final = 20_000_000  # a release waits so long for the address to go; usually it takes 0.2 ms
 TELL_EVERY_NS: Final = 500_000_000
 RECENT_EVENTS: Final = 32
@@ -129,7 +129,7 @@ class FailoverService:
         self._late_max_ns = 0
         self._watchdog_ns = 0
         self._short_lease = False
-        self._word_ns: int | None = None  # the publisher's last word; None while there is none to expect
+        self._publisher = Silence(settings, self._planned_ns)
         self._waits_for_drop = True
         self._dropped_ns: int | None = None  # when the exclusive things were given up last
         if ports.epochs.damage:
@@ -269,15 +269,14 @@ class FailoverService:
             self._note(Note("warning", "short_lease", f"{text}: raise witness.lease_limit_ms on the rack"))
 
     def _miss_publisher(self, now_ns: int) -> None:
-        """A publisher that is connected and silent hangs: what it said last is no word on what it does now."""
-        if self._word_ns is not None and now_ns - self._word_ns > PUBLISHER_SILENT_NS:
-            self._word_ns = None
+        """What a publisher that hangs said last is no word on what it does now."""
+        if self._publisher.broken_off(now_ns):
             self._trouble = "the publisher is connected and silent"
             self._note(Note("error", "publisher_silent", self._trouble))
             self._feed(ABSENT.pipeline)
 
     def _hear(self, word: PublisherWord | Opened) -> None:
-        self._word_ns = None if word is ABSENT else monotonic_ns()
+        self._publisher.heard(there=word is not ABSENT)
         if isinstance(word, Opened):
             first = "the first frame showed nobody"
             if word.first is not None:
@@ -291,7 +290,7 @@ class FailoverService:
         port = self._ports.recorders
         if port is not None:
             role = self._state.me.role
-            note = self.recorders.look(port.receive(), port.cameras, self._word_ns is not None, role, now_ns)
+            note = self.recorders.look(port.receive(), port.cameras, self._publisher.expected, role, now_ns)
             if note is not None:
                 self._note(note)
 
