@@ -39,7 +39,7 @@ def takeover_steps(settings: Settings) -> tuple[Step, ...]:
 
     ``lease``: the twin renewed last when it beat last, so that the witness may have to wait for what of the lease is
     left after the silence; then one claim and its answer. The defaults add up to 270 ms, the asked mode (600 ms of
-    silence) to 770 ms; the limit is 800 ms.
+    silence) to 790 ms; the limit is 800 ms.
     """
     lease_ns = max(0, settings.lease_ns - settings.silence_ns) + settings.claim_ns + 10 * NS_PER_MS
     return (

@@ -12,7 +12,16 @@ from tests.failover.core.parts import FIT, MS, Link
 from tests.failover.core.world import NODES, WITNESS, Node, World
 
 Start = Literal["auto", "active", "standby"]
-SLOW = Settings("a", "b", beat_ns=200 * MS, silence_ns=600 * MS, lease_ns=600 * MS)
+SLOW = Settings(  # as failover.service.settings makes them of the asked mode
+    "a",
+    "b",
+    beat_ns=200 * MS,
+    silence_ns=600 * MS,
+    lease_ns=600 * MS,
+    renew_ns=120 * MS,
+    claim_ns=30 * MS,
+    witness_lost_ns=420 * MS,
+)
 HASTY = Settings("a", "b", beat_ns=5 * MS, silence_ns=15 * MS, lease_ns=30 * MS, renew_ns=5 * MS)
 STARTS: tuple[tuple[Start, Start], ...] = (
     ("auto", "auto"),

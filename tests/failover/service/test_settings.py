@@ -24,14 +24,15 @@ def test_the_defaults():
     settings = settings_of(section(), "pitch-a1")
     assert (settings.node, settings.twin) == ("pitch-a1", "pitch-a2")
     assert (settings.beat_ns, settings.silence_ns, settings.lease_ns) == (20_000_000, 60_000_000, 100_000_000)
-    assert settings.renew_ns == 20_000_000
+    assert (settings.renew_ns, settings.claim_ns) == (20_000_000, 10_000_000)
     assert settings.lease_ns >= 4 * settings.renew_ns + settings.lease_margin_ns
 
 
-def test_the_asked_mode_renews_often_all_the_same():
+def test_the_asked_mode_renews_more_often_than_it_beats():
     settings = settings_of(section(beat_ms=200, silence_ms=600, lease_ms=600), "pitch-a1")
     assert settings.beat_ns == 200_000_000
-    assert settings.renew_ns == 20_000_000
+    assert (settings.renew_ns, settings.claim_ns) == (120_000_000, 30_000_000)
+    assert settings.witness_lost_ns < settings.lease_ns - settings.lease_margin_ns
     assert settings.grace_ns == 1_800_000_000
 
 
