@@ -198,13 +198,13 @@ def system_bound(kernel: KernelTime) -> tuple[int, ClockState]:
 class SystemClock:
     """CLOCK_REALTIME plus the TAI offset, its bound read from the kernel about once a second.
 
-    The mapping from monotonic to PTP time is one pair taken by bracketing; it is refreshed with the bound. A jump of
-    the system clock of more than its bracket's width plus 1 ms begins a new epoch.
+    The mapping from monotonic to PTP time is the narrowest bracket of a few; it is refreshed with the bound. A jump of
+    the system clock of more than the widths of both brackets plus 1 ms begins a new epoch.
     """
 
     def __init__(self) -> None:
         self._epoch = 0
-        self._offset_ns = 0
+        self._offset_ns = self._half_ns = 0
         self._bound_ns = UNSYNCHRONISED_BOUND_NS
         self._state = ClockState.UNLOCKED
         self._refreshed_ns = 0
@@ -225,14 +225,14 @@ class SystemClock:
 
     def _refresh(self, now_ns: int) -> None:
         kernel = read_kernel_time()
-        before, real, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
-        tai_s = kernel.tai_offset_s or TAI_MINUS_UTC_S
-        offset_ns = real + tai_s * 1_000_000_000 - (before + after) // 2
+        link = tie(Timebase.MONOTONIC, Timebase.REALTIME)
+        offset_ns = link.difference_ns + (kernel.tai_offset_s or TAI_MINUS_UTC_S) * 1_000_000_000
         bound_ns, self._state = system_bound(kernel)
-        self._bound_ns = bound_ns + (after - before)
-        if self._refreshed_ns and abs(offset_ns - self._offset_ns) > 1_000_000 + (after - before):
+        self._bound_ns = bound_ns + 2 * link.half_ns
+        widths_ns = 2 * (link.half_ns + self._half_ns)
+        if self._refreshed_ns and abs(offset_ns - self._offset_ns) > 1_000_000 + widths_ns:
             self._epoch += 1
-        self._offset_ns = offset_ns
+        self._offset_ns, self._half_ns = offset_ns, link.half_ns
         self._refreshed_ns = now_ns
 
 

@@ -17,7 +17,7 @@ from touchline.errors import GateError, TouchlineError
 from touchline.timeline import monotonic_ns, sleep_until
 
 LOOK_NS: Final = 250_000_000
-SETTLE_S: Final = 10.0
+SETTLE_S: Final = 30.0
 
 Watcher = Callable[[Stage, float], None]
 

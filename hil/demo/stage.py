@@ -21,8 +21,8 @@ from touchline.mqtt import AGGREGATOR
 from touchline.shell import note
 from touchline.timeline import monotonic_ns, sleep_until
 
-START_S: Final = 60.0
-STOP_S: Final = 15.0
+START_S: Final = 90.0
+STOP_S: Final = 30.0
 POLL_NS: Final = 50_000_000
 _LAST_LINES: Final = 8
 

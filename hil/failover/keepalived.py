@@ -19,7 +19,7 @@ from touchline.run import need, run
 ADVERT_S: Final = 0.01
 PRIORITIES: Final[dict[NodeId, int]] = {"a": 200, "b": 150}
 REAL_TIME_PRIORITY: Final = 40
-_START_S: Final = 10.0
+_START_S: Final = 30.0
 
 _CONFIG: Final = """\
 global_defs {{

@@ -38,7 +38,7 @@ PREFIX_LENGTH: Final = 24
 BRIDGES: Final = {UPLINK: "br0", DIRECT: "br1"}
 
 _COUNT: Final = itertools.count()
-_READY_S: Final = 10.0
+_READY_S: Final = 30.0
 
 
 class Cable:

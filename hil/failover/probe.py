@@ -39,7 +39,7 @@ _ARP, _IPV4 = b"\x08\x06", b"\x08\x00"
 _ECHO, _ECHO_REPLY = 8, 0
 _ICMP: Final = struct.Struct("!BBHHH")
 _PAYLOAD: Final = struct.Struct("!Q")
-_START_S: Final = 10.0
+_START_S: Final = 30.0
 _IPV4_ADDRESSES: Final = 0x10  # RTMGRP_IPV4_IFADDR
 _NEW, _GONE = 20, 21  # RTM_NEWADDR, RTM_DELADDR
 _LOCAL: Final = 2  # IFA_LOCAL
@@ -172,15 +172,21 @@ class _Probe:
                     next_ns = max(next_ns + self._every_ns, now_ns)
                 wait_s = max(0, next_ns - monotonic_ns()) / 1e9
                 ready = select.select([*self._kernels, self._ear.fileno()], [], [], wait_s)[0]
-                for number in self._kernels.keys() & ready:
-                    self._listen(*self._kernels[number])
+                self._listen_to(ready)
                 if self._ear.fileno() in ready:
                     self._hear()
                 self.log.tick(monotonic_ns())
                 if self.log.lines:
                     out.write(self.log.take())
+            while ready := select.select([*self._kernels], [], [], 0)[0]:  # said before we were told to end
+                self._listen_to(ready)
             self.log.close()
             out.write(self.log.take())
+
+    def _listen_to(self, ready: Sequence[int]) -> None:
+        for number, kernel in self._kernels.items():
+            if number in ready:
+                self._listen(*kernel)
 
     def _listen(self, name: str, kernel: socket.socket) -> None:
         for on in address_changes(kernel.recv(65_536), self._packed):

@@ -37,8 +37,8 @@ from touchline.errors import LinkError, ResourceError
 from touchline.mqtt import AGGREGATOR
 from touchline.run import need, run
 
-START_S: Final = 45.0
-SETTLE_S: Final = 30.0
+START_S: Final = 90.0
+SETTLE_S: Final = 60.0
 _TOUCHLINE: Final = (sys.executable, "-m", "touchline.cli")
 
 

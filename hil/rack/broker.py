@@ -25,8 +25,8 @@ from touchline.timeline import monotonic_ns, sleep_until
 
 AUTOSAVE_S: Final = 2
 
-_START_DEADLINE_NS: Final = 10_000_000_000
-_STOP_DEADLINE_S: Final = 5.0
+_START_DEADLINE_NS: Final = 30_000_000_000
+_STOP_DEADLINE_S: Final = 20.0  # killed before it has saved its sessions, it would lose what it acknowledged
 _POLL_NS: Final = 5_000_000
 _PORT_TRIES: Final = 5
 _RUNNING: Final = " running\n"  # "mosquitto version 2.0.11 running": its listeners are up, its certificates loaded
@@ -157,7 +157,7 @@ class Broker:
                 self._explain_death(port, offset)
             if monotonic_ns() > deadline_ns:
                 self.kill()
-                raise ResourceError(f"the broker did not listen on port {port} within 10 s: {self.log_tail(1)}")
+                raise ResourceError(f"the broker did not listen on port {port} within 30 s: {self.log_tail(1)}")
             sleep_until(monotonic_ns() + _POLL_NS)
 
     def _said_since(self, offset: int) -> str:

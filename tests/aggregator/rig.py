@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ def rack_config(folder: Path, **sections: Any) -> RackConfig:
     return RackConfig.model_validate(tables)
 
 
-def wait_for(condition: Any, what: str, seconds: float = 30.0) -> Any:
+def wait_for(condition: Any, what: str, seconds: float = 60.0) -> Any:
     """Return the first true value of ``condition()``; fails after a deadline."""
     deadline_ns = monotonic_ns() + int(seconds * 1e9)
     while monotonic_ns() < deadline_ns:
@@ -46,6 +47,7 @@ class RackProcess:
         self.url = ""
         self.lines: list[str] = []
         self.process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
 
     def start(self, wait: bool = True) -> None:
         """Start it; returns when the page's address was printed."""
@@ -57,7 +59,8 @@ class RackProcess:
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self._reader.start()
         if wait:
             self.url = wait_for(self._address, f"page of {self.config}: {self.lines}")
 
@@ -76,18 +79,19 @@ class RackProcess:
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait; returns its exit code."""
-        assert self.process is not None
+        assert self.process is not None and self._reader is not None
         self.process.send_signal(how)
-        code = self.process.wait(30)
+        code = self.process.wait(60)
+        self._reader.join(60)  # else its last words would be taken for those of the next one
         self.lines.clear()
         return code
 
     def get(self, path: str) -> dict[str, Any]:
         """A JSON answer of the page's server; empty while it does not answer."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
                 value = json.load(answer)
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return {}
         assert isinstance(value, dict)
         return value

@@ -35,7 +35,7 @@ class Bench:
 def bench(tmp_path):
     made = Bench(tmp_path)
     yield made
-    made.ingest.stop()
+    made.ingest.stop(60.0)
     made.store.close()
 
 
@@ -76,7 +76,7 @@ def test_stopping_with_a_full_disk_acknowledges_nothing(bench):
     bench.ingest.start()
     wait_for(lambda: bench.rack.store_fault, "the fault to be told")
     told = len(bench.acknowledged)
-    assert bench.ingest.stop()
+    assert bench.ingest.stop(60.0)
     assert bench.ingest.failed is not None and "full" in str(bench.ingest.failed)
     assert len(bench.acknowledged) == told and audit(bench.store.path).frames == told
 
@@ -88,7 +88,7 @@ def test_old_batches_are_retired_while_it_runs(tmp_path):
         bench.put(frame)
     bench.ingest.start()
     wait_for(lambda: bench.store.totals().get("retired", 0) > 0, "retired records")
-    bench.ingest.stop()
+    assert bench.ingest.stop(60.0)
     bench.store.close()
 
 

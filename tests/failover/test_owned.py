@@ -45,7 +45,7 @@ def test_the_report_the_picture_and_the_history_of_a_drill_by_root_are_the_servi
     with as_owner_of(state):  # as the service, later
         writer = HistoryWriter(state / "failover")
         writer.add("note", {"severity": "info", "code": "c", "text": "t"})
-        writer.close()
+        writer.close(60.0)
     assert writer.lost == 0 and owners(state) == {(SERVICE, SERVICE)}
 
 

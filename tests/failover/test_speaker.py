@@ -5,7 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 
+import pytest
+
 from failover.speaker import MAX_WAITING, Speaker, log_through
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """A thread that is not run for a second has still said everything in the end."""
+    monkeypatch.setattr("failover.speaker.CLOSE_S", 60.0)
 
 
 def test_lines_are_said_in_order():

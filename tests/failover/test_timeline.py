@@ -99,6 +99,7 @@ def test_a_browser_shows_every_word_within_the_page_in_light_and_dark(tmp_path):
         browser = control.chromium.launch(
             executable_path=chromium,
             args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
+            timeout=120_000,
         )
         for scheme, dark in (("light", False), ("dark", True)):
             page = browser.new_page(color_scheme=scheme, viewport={"width": 1240, "height": 1100})

@@ -16,7 +16,8 @@ from hil.venue.optics import write_calibrations
 from touchline.record_cli import record
 from touchline.run import need, run
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+BATCHES = 30  # six seconds: tshark may begin some seconds after it said so
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_tshark_reads_the_demos_batches_field_by_field(stage: Stage, tmp_path: P
     port = str(stage.broker.plain_port)
     capture = tmp_path / "demo.pcapng"
     watching = subprocess.Popen(
-        [tshark, "-i", "lo", "-f", f"tcp port {port}", "-w", str(capture), "-a", "duration:20"],
+        [tshark, "-i", "lo", "-f", f"tcp port {port}", "-w", str(capture), "-a", "duration:150"],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -46,8 +47,23 @@ def test_tshark_reads_the_demos_batches_field_by_field(stage: Stage, tmp_path: P
         while "Capturing on" not in (line := watching.stderr.readline()):
             assert line, "tshark did not start"
         payload = run(
-            [listen, "-h", "127.0.0.1", "-p", port, "-t", "tl/v1/+/det", "-q", "1", "-C", "12", "-N", "-W", "15"],
-            timeout_s=30,
+            [
+                listen,
+                "-h",
+                "127.0.0.1",
+                "-p",
+                port,
+                "-t",
+                "tl/v1/+/det",
+                "-q",
+                "1",
+                "-C",
+                str(BATCHES),
+                "-N",
+                "-W",
+                "120",
+            ],
+            timeout_s=150,
         ).stdout
     finally:
         watching.terminate()
@@ -55,7 +71,7 @@ def test_tshark_reads_the_demos_batches_field_by_field(stage: Stage, tmp_path: P
     fields = ["touchline.header.node", "touchline.header.count", "touchline.record.frame", "touchline.record.x_m"]
     argv = [tshark, "-r", str(capture), "-d", f"tcp.port=={port},mqtt", "-X", f"lua_script:{script}", "-Y", "touchline"]
     wanted = [word for field in fields for word in ("-e", field)]
-    lines = run([*argv, "-T", "fields", *wanted]).stdout.decode().splitlines()
+    lines = run([*argv, "-T", "fields", *wanted], timeout_s=120).stdout.decode().splitlines()
     decoded = subprocess.run(
         [sys.executable, "-m", "touchline.cli", "record", "decode", "-", "--limit", "1"],
         input=payload,
@@ -68,4 +84,4 @@ def test_tshark_reads_the_demos_batches_field_by_field(stage: Stage, tmp_path: P
     assert set(node.split(",")) == {"demo-node"}
     assert len(frames.split(",")) == len(xs.split(",")) == sum(first)
     assert all(-10.0 < float(x) < 115.0 for x in xs.split(","))
-    assert decoded.stdout.decode().count("of node demo-node") == 12
+    assert decoded.stdout.decode().count("of node demo-node") == BATCHES

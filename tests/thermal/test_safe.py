@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.test_house import REPO
 from thermal import safe
-from touchline.timeline import monotonic_ns
 
 SOURCE = REPO / "thermal" / "safe.py"
 
@@ -140,12 +139,13 @@ def test_a_hold_ends_well_when_the_vendors_daemon_has_the_fan(tmp_path: Path, mo
 def test_it_starts_in_no_time_and_loads_nothing_of_ours(tmp_path: Path):
     folder = a_fan(tmp_path)
     argv = [sys.executable, "-X", "importtime", "-m", "thermal.safe", "--sysfs-root", str(tmp_path)]
-    began_ns = monotonic_ns()
+    before = os.times()
     done = subprocess.run(
         argv, capture_output=True, text=True, cwd=REPO, env={**os.environ, "PATH": str(tmp_path)}, check=True
     )
-    took_s = (monotonic_ns() - began_ns) / 1e9
+    after = os.times()
+    work_s = after.children_user + after.children_system - before.children_user - before.children_system
     assert (folder / "pwm1").read_text() == "255\n"
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert not loaded & {"touchline", "click", "pydantic", "numpy", "asyncio"}
-    assert took_s < 2.0  # 0.1 s on two idle cores; a safe state that takes seconds is none
+    assert work_s < 2.0  # 0.1 s; a safe state that takes seconds is none, but how long it waits for a core is not ours

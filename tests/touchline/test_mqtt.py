@@ -39,7 +39,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> LocalCa:
 @pytest.fixture
 def settings(ca: LocalCa) -> MqttSettings:
     node = ca.client("node-a")
-    return MqttSettings("127.0.0.1", 1, "node-a", node.ca_file, node.cert_file, node.key_file, "3.1.1", 0.3, 0.3)
+    return MqttSettings("127.0.0.1", 1, "node-a", node.ca_file, node.cert_file, node.key_file, "3.1.1", 30.0, 30.0)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ class TlsServer:
             connection.close()
 
     def join(self) -> None:
-        self._thread.join(5.0)
+        self._thread.join(60.0)
 
 
 def server_context(ca: LocalCa, *hosts: str, valid_days: float | None = None) -> ssl.SSLContext:
@@ -121,10 +121,10 @@ def test_name_that_does_not_resolve(settings: MqttSettings) -> None:
 def test_tcp_and_handshake_have_a_time_out_each(settings: MqttSettings, listener: socket.socket) -> None:
     """The listener accepts (in the kernel) and never answers: only the handshake may run out, and at its own limit."""
     before_ns = monotonic_ns()
-    fault = fault_of(replace(at(settings, listener), connect_timeout_s=30.0, handshake_timeout_s=0.2, keepalive_s=60))
+    fault = fault_of(replace(at(settings, listener), connect_timeout_s=90.0, handshake_timeout_s=0.2, keepalive_s=60))
     assert isinstance(fault, HandshakeFailed)
     assert "within 0.2 s" in fault.message
-    assert monotonic_ns() - before_ns < 5_000_000_000
+    assert monotonic_ns() - before_ns < 60_000_000_000
 
 
 def test_tcp_time_out_is_the_connections() -> None:

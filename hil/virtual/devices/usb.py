@@ -60,8 +60,8 @@ done 2>/dev/null
 udevadm settle -t 10
 true"""
 _LIST: Final = """for d in /sys/bus/usb/devices/*; do
-[ -e $d/idVendor ] || continue
-read -r v < $d/idVendor; read -r p < $d/idProduct; n=; read -r n < $d/product
+[ -e $d/idVendor ] && read -r v < $d/idVendor && read -r p < $d/idProduct || continue
+n=; read -r n < $d/product
 echo "${d##*/}|$v|$p|$n"
 done 2>/dev/null
 true"""

@@ -33,8 +33,8 @@ from hil.virtual.machine.state import load_spec, save_spec
 from touchline.errors import HardwareError, ResourceError, TouchlineError
 from touchline.timeline import monotonic_ns, sleep_until, utc_text
 
-BOOT_S: Final = 90.0  # measured 6 s alone; other machines may be busy
-RESTORE_S: Final = 30.0  # measured under 1 s alone
+BOOT_S: Final = 180.0  # measured 6 s alone; other machines may be busy
+RESTORE_S: Final = 60.0  # measured under 1 s alone
 _MONITOR_S: Final = 20.0
 _QUIT_S, _DYING_S = 5.0, 1.0
 _SLICE_S: Final = 0.25

@@ -9,7 +9,7 @@ import socket
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from touchline.timeline import monotonic_ns
 ESCAPE: Final = b"\x1d"  # Ctrl-]
 _END_OF_INPUT: Final = b"\x04"  # Ctrl-D: the shell ends and the getty starts the next one
 _CHUNK_BYTES: Final = 4096
-_LINGER_S: Final = 1.5
+_LINGER_S: Final = 4.0
 _LONGEST_S: Final = 60.0
 _READY_S: Final = 30.0
 _ASK_S: Final = 1.0
@@ -28,12 +28,12 @@ _PROMPT: Final = re.compile(rb"[#$] (?:\x1b\[[0-9;?]*[A-Za-z])*\Z")
 
 
 def attach(path: Path, stdin: int = 0, stdout: int = 1) -> None:
-    """Connect a terminal until Ctrl-], or a pipe until its end and 1.5 s of silence (60 s at most after it).
+    """Connect a terminal until Ctrl-], or a pipe until its end and 4 s of silence (60 s at most after it).
 
     A pipe is read once the shell shows its prompt: a login throws away what is typed before it. HardwareError when
     there is none within 30 s.
     """
-    with connect_unix(path) as sock, _raw(stdin):
+    with connect_unix(path) as sock, _raw(stdin), suppress(BrokenPipeError, ConnectionResetError):  # the node ended
         sock.setblocking(True)
         if os.isatty(stdin):
             sock.sendall(b"\r")  # the prompt was written before we came

@@ -12,11 +12,13 @@ from functools import partial
 from failover.actions.worker import MAX_WAITING, Done, Worker
 from touchline.errors import LinkError
 
+DEADLINE_S = 60.0  # of a thread that is not run
+
 
 def wait(worker: Worker, number: int) -> list[Done]:
     found: list[Done] = []
     while len(found) < number:
-        assert select.select([worker.fileno()], [], [], 5.0)[0], "no result"
+        assert select.select([worker.fileno()], [], [], DEADLINE_S)[0], "no result"
         found += worker.results()
     return found
 
@@ -36,7 +38,7 @@ def test_results_come_in_order_and_wake_the_selector():
     found = wait(worker, 5)
     assert [(one.name, one.value) for one in found] == [(f"job {n}", 2 * n) for n in range(5)]
     assert all(one.ok and one.ended_ns >= one.begun_ns for one in found)
-    assert worker.close()
+    assert worker.close(DEADLINE_S)
 
 
 def test_errors_are_results_with_their_numbers(caplog):
@@ -51,7 +53,7 @@ def test_errors_are_results_with_their_numbers(caplog):
     assert found[2].text == "refused — do so"
     assert found[3].text == "ZeroDivisionError: bug" and "Traceback" in caplog.text
     assert found[4].value == "still here"
-    assert worker.close()
+    assert worker.close(DEADLINE_S)
 
 
 def test_a_hung_job_blocks_neither_submit_nor_close():
@@ -70,4 +72,4 @@ def test_a_priority_is_taken_where_it_is_granted():
     assert wait(ordinary, 1)[0].value == os.SCHED_OTHER
     granted = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_RTPRIO)[0] >= 5
     assert wait(urgent, 1)[0].value == (os.SCHED_FIFO if granted else os.SCHED_OTHER)
-    assert ordinary.close() and urgent.close()
+    assert ordinary.close(DEADLINE_S) and urgent.close(DEADLINE_S)

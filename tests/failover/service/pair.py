@@ -1,11 +1,13 @@
-"""A pair of failover services and a witness on loopback, real programs; the publishers are stand-ins of the test."""
+"""A pair of failover services and a witness on loopback, real programs; the publishers are stand-ins of the test.
+
+Leases and silences are as long as they may be: on a shared machine any of these processes is not run now and then for
+longer than 100 ms, and a node whose lease ran out for that gives way as it should.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,10 +21,13 @@ from failover.link_recorder import RecorderWord, recorder_message, recorder_sock
 from failover.service.control import ask
 from hil.rack.pki import Identity, LocalCa
 from hil.venue.optics import site_camera
+from tests.failover.ports import free_port
 from touchline.errors import TouchlineError
 from touchline.timeline import monotonic_ns, sleep_until
 
 NODES = ("node-a", "node-b")
+DEADLINE_S = 60.0
+ANSWER_S = 0.2  # of a status: meanwhile the publishers are not served, and must not seem to hang
 FIT = Health(cameras=1, clock_ok=True, publishing=True)
 NODE = """
 [node]
@@ -51,6 +56,8 @@ pair = "pair-1"
 twin = "{twin}"
 paths = [["127.0.0.1:{port}", "127.0.0.1:{theirs}"]]
 witness = "127.0.0.1:{witness}"
+silence_ms = 600
+lease_ms = 600
 {more}
 """
 RACK = """
@@ -65,18 +72,10 @@ path = "match.sqlite"
 
 [witness]
 bind = "127.0.0.1:{witness}"
+lease_limit_ms = 700
 state_file = "{folder}/epochs"
 run_dir = "{folder}/run-witness"
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """UDP ports that nobody has."""
-    with contextlib.ExitStack() as stack:
-        ends = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(count)]
-        for end in ends:
-            end.bind(("127.0.0.1", 0))
-        return [end.getsockname()[1] for end in ends]
 
 
 class Program:
@@ -96,7 +95,7 @@ class Program:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(number)
-        return self.process.wait(10.0)
+        return self.process.wait(DEADLINE_S)
 
 
 class Publisher:
@@ -165,7 +164,7 @@ class Pair:
         self.folder = folder
         ca = LocalCa(folder / "pki")
         site_camera("left", (320, 192)).save(folder / "left.json")
-        a, b, self.witness_port = free_ports(3)
+        a, b, self.witness_port = (free_port() for _ in range(3))
         ports = {"node-a": (a, b), "node-b": (b, a)}
         self.run = {name: folder / name for name in NODES}
         self.config: dict[str, Path] = {}
@@ -212,7 +211,7 @@ class Pair:
             recorder.turn(now_ns)
         sleep_until(now_ns + 2_000_000)
 
-    def until(self, true: Callable[[], bool], what: str, timeout_s: float = 15.0) -> float:
+    def until(self, true: Callable[[], bool], what: str, timeout_s: float = DEADLINE_S) -> float:
         """Serve the publishers until something is so; returns how long it took, ms."""
         begin_ns = monotonic_ns()
         while not true():
@@ -225,7 +224,7 @@ class Pair:
     def run_for(self, seconds: float) -> None:
         """Serve the publishers for a while; never are two gates with a lease open at once."""
         end_ns = monotonic_ns() + int(seconds * 1e9)
-        self.until(lambda: monotonic_ns() >= end_ns, "time to pass", seconds + 5.0)
+        self.until(lambda: monotonic_ns() >= end_ns, "time to pass", seconds + DEADLINE_S)
 
     def active(self) -> list[str]:
         """Whose gate is open now: by what the services have said by now, not by what was read before the last pause."""
@@ -238,13 +237,32 @@ class Pair:
         return NODES[1 - NODES.index(name)]
 
     def status(self, name: str) -> dict[str, Any]:
-        """What the service says; empty when it does not answer."""
+        """What the service says; empty when it does not answer soon."""
         try:
-            found = ask(self.run[name], "status")["status"]
+            found = ask(self.run[name], "status", ANSWER_S)["status"]
         except TouchlineError:
             return {}
         assert isinstance(found, dict)
         return found
+
+    def said(
+        self, name: str, true: Callable[[dict[str, Any]], object] = bool, what: str = "its status"
+    ) -> dict[str, Any]:
+        """The first status of a service of which something is so: what is asserted of it is asserted of the same."""
+        found: list[dict[str, Any]] = []
+
+        def so() -> bool:
+            found.append(self.status(name))
+            return bool(found[-1] and true(found[-1]))
+
+        self.until(so, what)
+        return found[-1]
+
+    def end(self, name: str, number: int = signal.SIGTERM) -> None:
+        """End a program, while the publishers are served: a service that is asked to end hands over first."""
+        program = self.program[name]
+        program.send(number)
+        self.until(lambda: program.process.poll() is not None, f"the end of {name}")
 
     def cli_begin(self, *words: str) -> None:
         """Start another command of ours; :meth:`cli_end` waits for it."""
@@ -254,7 +272,7 @@ class Pair:
     def cli_end(self) -> subprocess.CompletedProcess[str]:
         """The end of the command, while the publishers are served."""
         with self._command as process:
-            self.until(lambda: process.poll() is not None, "the end of a command", 20.0)
+            self.until(lambda: process.poll() is not None, "the end of a command")
             out, err = process.communicate()
         return subprocess.CompletedProcess([], process.returncode, out, err)
 

@@ -13,6 +13,8 @@ import pytest
 from failover.service.control import MAX_CALLERS, ControlServer, ask, control_file
 from touchline.errors import InputError, LinkError, ResourceError
 
+DEADLINE_S = 60.0
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ControlServer]:
@@ -27,43 +29,43 @@ def served(server: ControlServer, answer: dict[str, object], turns: int = 2) -> 
 
         left = turns
         while left:
-            for fd in select.select(server.filenos(), [], [], 5.0)[0]:
+            for fd in select.select(server.filenos(), [], [], DEADLINE_S)[0]:
                 left -= 1
                 wanted = server.take(fd)
                 if wanted is not None:
                     server.answer(wanted.caller, {**answer, "asked": wanted.what})
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     return thread
 
 
 def test_a_question_and_its_answer(server, tmp_path):
     thread = served(server, {"ok": True, "text": "done"})
-    assert ask(tmp_path, "handover") == {"ok": True, "text": "done", "asked": "handover"}
-    thread.join(5.0)
+    assert ask(tmp_path, "handover", DEADLINE_S) == {"ok": True, "text": "done", "asked": "handover"}
+    thread.join(DEADLINE_S)
     assert len(server.filenos()) == 1
 
 
 def test_a_refusal_is_an_error_with_its_words(server, tmp_path):
     thread = served(server, {"ok": False, "text": "the twin is not fit"})
     with pytest.raises(InputError, match="the twin is not fit"):
-        ask(tmp_path, "handover")
-    thread.join(5.0)
+        ask(tmp_path, "handover", DEADLINE_S)
+    thread.join(DEADLINE_S)
 
 
 def test_an_answer_that_is_none_is_an_error_in_words(server, tmp_path):
     thread = served(server, {"ok": True, "text": 70_000 * "x"})  # a message is cut at 64 KiB
     with pytest.raises(LinkError, match="is none"):
-        ask(tmp_path, "status")
-    thread.join(5.0)
+        ask(tmp_path, "status", DEADLINE_S)
+    thread.join(DEADLINE_S)
 
 
 def test_nonsense_is_answered_with_what_can_be_asked(server, tmp_path):
     thread = served(server, {"ok": True})
     with pytest.raises(InputError, match="ask for one of status, handover"):
-        ask(tmp_path, "explode")
-    thread.join(5.0)
+        ask(tmp_path, "explode", DEADLINE_S)
+    thread.join(DEADLINE_S)
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"[1]", b"3", b'{"do": ["status"]}', b"{", b"[" * 60_000])

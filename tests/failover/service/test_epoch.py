@@ -13,12 +13,14 @@ from failover.durable import checked_line, replace_file
 from failover.service import epoch
 from failover.service.epoch import EPOCH_FILE, EpochFile, from_text, to_text
 
+DEADLINE_S = 60.0  # of a disk, and a thread, that others use too
+
 
 def kept(folder: Path, *epochs: int) -> EpochFile:
     one = EpochFile(folder)
     for number in epochs:
         one.keep(number)
-    one.close()
+    one.close(DEADLINE_S)
     return one
 
 
@@ -66,7 +68,7 @@ def test_a_disk_that_refuses_is_said_once_tried_again_and_its_return_said(tmp_pa
         tries.append(text)
         if len(tries) < 3:
             raise OSError(28, "No space left on device")
-        again.wait(10)
+        again.wait(DEADLINE_S)
         real(path, text)
         done.set()
 
@@ -74,8 +76,8 @@ def test_a_disk_that_refuses_is_said_once_tried_again_and_its_return_said(tmp_pa
     one = EpochFile(tmp_path, retry_s=0.01)
     one.keep(9)
     again.set()
-    assert done.wait(10), "it is tried again by itself"
-    one.close()
+    assert done.wait(DEADLINE_S), "it is tried again by itself"
+    one.close(DEADLINE_S)
     assert one.trouble == "" and EpochFile(tmp_path).found == 9
     said = [record.message for record in caplog.records]
     assert len(said) == 2 and "No space left" in said[0] and "written again" in said[1]
@@ -92,7 +94,7 @@ def test_a_hung_disk_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(epoch, "replace_file", write)
     one = EpochFile(tmp_path)
     one.keep(1)
-    assert begun.wait(10)
+    assert begun.wait(DEADLINE_S)
     one.keep(2)
     one.close(wait_s=0.01)
     hold.set()

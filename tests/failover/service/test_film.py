@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,7 +130,17 @@ def test_a_camera_without_a_folder_is_named(tmp_path: Path) -> None:
     assert "camera 2: there is no recording in" in found.why
 
 
-def test_the_real_command_on_real_files(tmp_path: Path) -> None:
+def test_it_runs_behind_everybody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Sequence[str]] = []
+    monkeypatch.setattr("failover.service.film.subprocess.run", lambda argv, **_: ran.append(argv))
+    monkeypatch.setattr("failover.service.film.shutil", SimpleNamespace(which=lambda name: f"/usr/bin/{name}"))
+    run_nicely(["recording"], 1.0)
+    assert ran[0][:3] == ["/usr/bin/nice", "-n", "19"] and ran[0][-1] == "recording"
+
+
+def test_the_real_command_on_real_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    behind_nobody = SimpleNamespace(which=lambda name: None)  # as nice as it is, it waits for busy neighbours
+    monkeypatch.setattr("failover.service.film.shutil", behind_nobody)
     settings = config(tmp_path, cameras=1)
     write(tmp_path / "recordings" / "cam1" / "a.mp4", range(0, 76))
     write(

@@ -28,35 +28,47 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 def settled(pair: Pair) -> str:
     """Both run, one is active by the witness's lease and the other hears it; return the active one."""
-    pair.until(lambda: len(pair.active()) == 1, "one gate open")
-    active = pair.active()[0]
-    pair.until(lambda: pair.status(active).get("lease_left_ms", 0) > 0, "a lease")
-    other = pair.other(active)
+    found: list[str] = []
 
-    def ready() -> bool:
-        said = pair.status(other)
-        return bool(said and said["twin"]["role"] == "active" and said["health"]["fit"] and said["witness"]["ok"])
+    def well() -> bool:
+        found[:] = pair.active()
+        if len(found) != 1:
+            return False
+        mine, other = pair.status(found[0]), pair.status(pair.other(found[0]))
+        leased = mine and mine["role"] == "active" and mine["lease_left_ms"] > 0
+        fit = other and other["role"] == "standby" and other["health"]["fit"] and other["witness"]["ok"]
+        return bool(leased and fit and other["twin"]["role"] == "active")
 
-    pair.until(ready, "a fit standby")
-    return active
+    pair.until(well, "one active with a lease, one fit standby")
+    return found[0]
+
+
+def first_active(pair: Pair) -> str:
+    """Whose gate opens first."""
+    found: list[str] = []
+
+    def opened() -> bool:
+        found[:] = pair.active()
+        return bool(found)
+
+    pair.until(opened, "a gate open")
+    return found[0]
 
 
 def takeover(pair: Pair, name: str) -> dict[str, Any]:
     """The report of the takeover that this node is doing."""
 
-    def done() -> bool:
-        said = pair.status(name)
-        last = said.get("last_switch")
+    def done(said: dict[str, Any]) -> bool:
+        last = said["last_switch"]
         return bool(last and last["kind"] == "takeover" and last["epoch"] == said["epoch"])
 
-    pair.until(done, "its report")
-    found = pair.status(name)["last_switch"]
+    found = pair.said(name, done, "its report")["last_switch"]
     assert isinstance(found, dict)
     return found
 
 
 def epoch(pair: Pair, name: str) -> int:
-    found = pair.status(name)["epoch"]
+    found = pair.said(name)["epoch"]
     assert isinstance(found, int)
     return found
 
@@ -70,18 +82,23 @@ def test_a_killed_node_is_followed_by_its_twin_and_comes_back_as_standby(pair):
     pair.program[first].end(signal.SIGKILL)
     pair.until(lambda: pair.active() == [second], "the twin's gate")
     report = takeover(pair, second)
-    pair.run_for(0.1)
-    assert (report["trigger"], report["epoch"], report["ok"]) == ("silence", before + 1, True)
+    assert (report["trigger"], report["epoch"]) == ("silence", before + 1)
     assert [one["step"] for one in report["steps"]] == [
         "detect", "lease", "gate", "address", "announce", "recorder", "event"
     ]  # fmt: skip
+    assert {one["status"] for one in report["steps"]} <= {"ok", "skipped"}, report  # within 800 ms: where it is alone
     assert pair.publisher[second].gate.covered == (CameraCursor(1, 5_000),)
-    codes = [one["code"] for one in pair.publisher[second].events]
-    assert codes.count("failover-takeover") == 1
+
+    def told() -> int:
+        return [one["code"] for one in pair.publisher[second].events].count("failover-takeover")
+
+    pair.until(lambda: told() > 0, "its event")
+    assert told() == 1
     pair.start(first)
     assert settled(pair) == second
     pair.run_for(1.5)
-    assert pair.active() == [second] and epoch(pair, second) == before + 1
+    pair.until(lambda: pair.active() == [second], "the twin still")
+    assert epoch(pair, second) == before + 1
 
 
 def test_a_handover_has_no_moment_without_an_open_gate(pair):
@@ -90,9 +107,10 @@ def test_a_handover_has_no_moment_without_an_open_gate(pair):
     shut = []
 
     def watched() -> bool:
-        if not pair.active():
+        active = pair.active()
+        if not active:
             shut.append(1)
-        return bool(pair.active() == [pair.other(first)])
+        return bool(active == [pair.other(first)])
 
     pair.cli_begin("failover", "handover", "--config", str(pair.config[first]))
     pair.until(watched, "the other one")
@@ -109,11 +127,11 @@ def test_a_blind_node_gives_way_and_an_unfit_twin_is_not_handed_to(pair):
     first = settled(pair)
     second = pair.other(first)
     pair.publisher[second].health = replace(pair.publisher[second].health, clock_ok=False)
-    pair.until(lambda: not pair.status(first)["twin"]["fit"], "word of it")
+    pair.said(first, lambda said: not said["twin"]["fit"], "word of it")
     refused = pair.cli("failover", "handover", "--config", str(pair.config[first]))
     assert refused.returncode == 4 and "is not fit to take over" in refused.stderr
     pair.publisher[second].health = replace(pair.publisher[second].health, clock_ok=True)
-    pair.until(lambda: pair.status(first)["twin"]["fit"], "it is fit again")
+    pair.said(first, lambda said: said["twin"]["fit"], "it is fit again")
     pair.publisher[first].health = replace(pair.publisher[first].health, cameras=0)
     pair.until(lambda: pair.active() == [second], "the one that sees")
     assert "NOT FIT" in pair.cli("failover", "status", "--config", str(pair.config[first])).stdout
@@ -127,17 +145,19 @@ def test_a_dead_witness_changes_nothing_and_its_return_neither(pair):
     pair.program["witness"].end(signal.SIGKILL)
 
     def without() -> bool:
-        lost.extend([] if pair.active() == [first] else [pair.active()])
+        active = pair.active()
+        lost.extend([] if active == [first] else [active])
         said = pair.status(first)
-        return bool(not said["witness"]["ok"] and said["promise_left_ms"] > 0)
+        return bool(said and not said["witness"]["ok"] and said["promise_left_ms"] > 0)
 
     pair.until(without, "the active one holds by the promise")
     pair.run_for(1.0)
-    assert not lost and pair.active() == [first] and pair.status(first)["exclusive"]
+    assert not lost
+    pair.said(first, lambda said: said["exclusive"] and said["records"], "it still does")
     pair.start("witness")
-    pair.until(lambda: pair.status(first)["lease_left_ms"] > 0, "the lease again")
-    assert pair.active() == [first] and epoch(pair, first) >= before
-    assert pair.status(second)["role"] == "standby"
+    found = pair.said(first, lambda said: said["lease_left_ms"] > 0 and said["records"], "the lease again")
+    assert found["epoch"] >= before
+    assert pair.said(second)["role"] == "standby"
 
 
 def test_without_witness_and_twin_records_go_on_and_nothing_else(pair):
@@ -145,12 +165,11 @@ def test_without_witness_and_twin_records_go_on_and_nothing_else(pair):
     first = settled(pair)
     second, before = pair.other(first), epoch(pair, first)
     pair.program["witness"].end(signal.SIGKILL)
-    pair.until(lambda: not pair.status(second)["witness"]["ok"], "the witness missed")
+    pair.said(second, lambda said: not said["witness"]["ok"], "the witness missed")
     pair.program[first].end(signal.SIGKILL)
     pair.until(lambda: pair.active() == [second], "records")
-    said = pair.status(second)
-    assert (said["exclusive"], said["records"], said["epoch"]) == (False, True, before)
-    assert "records alone" in said["reason"]
+    said = pair.said(second, lambda said: said["records"] and "records alone" in said["reason"], "its reason")
+    assert (said["exclusive"], said["epoch"]) == (False, before)
 
 
 def test_a_stopped_node_finds_its_gate_shut(pair):
@@ -167,7 +186,7 @@ def test_a_stopped_node_finds_its_gate_shut(pair):
     # is as it should be for a moment. Never may the stopped one open.
     pair.until(lambda: pair.active() == [second], "the twin still")
     assert len(pair.publisher[first].opened) == before
-    assert pair.status(first)["late"]["turns"] >= 1
+    assert pair.said(first)["late"]["turns"] >= 1
 
 
 def test_a_publisher_that_hangs_is_no_publisher(pair):
@@ -176,8 +195,8 @@ def test_a_publisher_that_hangs_is_no_publisher(pair):
     second = pair.other(first)
     pair.publisher[first].hangs = True
     pair.until(lambda: pair.publisher[second].open_at(monotonic_ns()), "the twin's gate")
-    pair.until(lambda: pair.status(first).get("role") == "standby", "the one with the dead publisher gives way")
-    assert "connected and silent" in pair.status(first)["trouble"]
+    said = pair.said(first, lambda said: said["role"] == "standby", "the one with the dead publisher gives way")
+    assert "connected and silent" in said["trouble"]
     assert pair.program[first].process.poll() is None
 
 
@@ -186,12 +205,11 @@ def test_a_witness_that_will_not_serve_the_pair_is_no_witness(tmp_path):
     pair.rack.write_text(f'{pair.rack.read_text()}pairs = {{ "another" = ["node-a", "node-b"] }}\n')
     try:
         pair.start()
-        pair.until(lambda: bool(pair.active()), "records without a lease")
-        one = pair.active()[0]
-        pair.until(lambda: pair.status(one)["wire"]["witness"]["refusal"] == "not_listed", "its word")
+        one = first_active(pair)
+        pair.said(one, lambda said: said["wire"]["witness"]["refusal"] == "not_listed", "its word")
         pair.run_for(0.5)
-        said = pair.status(one)
-        assert said["records"] and not said["exclusive"] and not said["witness"]["ok"]
+        said = pair.said(one, lambda said: said["records"], "records without a lease")
+        assert not said["exclusive"] and not said["witness"]["ok"]
         shown = pair.cli("failover", "status", "--config", str(pair.config[one])).stdout
         assert "REFUSES (not listed)" in shown
     finally:
@@ -208,16 +226,17 @@ def test_a_takeover_shows_the_recording_and_one_without_recorder_says_so_and_tak
         pair.start()
         first = settled(pair)
         second = pair.other(first)
-        assert pair.status(first)["trouble"] == pair.status(second)["trouble"] == ""
+        for name in NODES:
+            pair.said(name, lambda said: said["trouble"] == "", f"all is well at {name}")
         pair.program[first].end(signal.SIGKILL)
         step = takeover(pair, second)["steps"][5]
         assert (step["step"], step["status"], step["code"], step["budget_ms"]) == ("recorder", "ok", 0, 50.0)
         assert "8.333 ms after the picture before" in step["detail"] and step["took_ms"] >= 0
         pair.start(first)
         assert settled(pair) == second
-        pair.until(lambda: pair.status(first)["recorders"][0]["state"] == "recording", "its recorder")
+        pair.said(first, lambda said: said["recorders"][0]["state"] == "recording", "its recorder")
         pair.recorder[first].there = False
-        pair.until(lambda: "recorder of camera 1: not running" in pair.status(first)["trouble"], "its words")
+        pair.said(first, lambda said: "recorder of camera 1: not running" in said["trouble"], "its words")
         shown = pair.cli("failover", "status", "--config", str(pair.config[first])).stdout
         assert "fit, 1 cameras: recorder of camera 1: not running" in shown and "camera 1 not running" in shown
         pair.program[second].end(signal.SIGKILL)
@@ -229,7 +248,7 @@ def test_a_takeover_shows_the_recording_and_one_without_recorder_says_so_and_tak
         assert not report["ok"]
         # A dead service's gate runs out up to a beat after its lease: for records that is as it should be.
         pair.until(lambda: pair.active() == [first], "its gate alone")
-        assert "recorder" in [one["code"] for one in pair.publisher[first].events]
+        pair.until(lambda: "recorder" in [one["code"] for one in pair.publisher[first].events], "its event")
     finally:
         pair.close()
 
@@ -256,23 +275,27 @@ def test_both_nodes_started_again_without_a_witness_go_on_under_the_epoch_they_k
     first = settled(pair)
     known = epoch(pair, first)
     files = {name: pair.folder / f"{name}-state" / "failover" / "epoch" for name in NODES}
-    pair.until(lambda: all(file.exists() for file in files.values()), "epochs on disk")
+
+    def kept(name: str) -> int:
+        return int(json.loads(files[name].read_text()).get("epoch", 0)) if files[name].exists() else 0
+
+    pair.until(lambda: kept(NODES[0]) == kept(NODES[1]) == known, "epochs on disk")
     for name in ("witness", *NODES):
         pair.program[name].end(signal.SIGKILL)
-    assert known >= 1 and [json.loads(files[name].read_text())["epoch"] for name in NODES] == [known, known]
+    assert known >= 1 and [kept(name) for name in NODES] == [known, known]
+    pair.until(lambda: not pair.active(), "the end of what the dead ones opened")
     pair.start(*NODES)
-    pair.until(lambda: bool(pair.active()), "records alone")
-    one = pair.active()[0]
-    pair.until(lambda: pair.status(one).get("epoch") == known, "the epoch of before")
-    gate = pair.publisher[one].gate
-    assert gate is not None and gate.epoch == known and not pair.status(one)["exclusive"]
+    one = first_active(pair)
+    said = pair.said(one, lambda said: said["epoch"] == known and said["records"], "the epoch of before")
+    assert not said["exclusive"]
+    pair.until(lambda: pair.publisher[one].gate.epoch == known, "its gate's too")
     other = pair.other(one)
     pair.program[other].end(signal.SIGKILL)
     files[other].write_text("{}")
     pair.start(other)
-    pair.until(lambda: "epoch_file" in [each["code"] for each in pair.status(other).get("events", [])], "its word")
-    pair.until(lambda: '"epoch"' in files[other].read_text(), "a file anew, from what the twin knows")
-    assert json.loads(files[other].read_text())["epoch"] == known
+    pair.said(other, lambda said: "epoch_file" in [each["code"] for each in said["events"]], "its word")
+    pair.until(lambda: kept(other) > 0, "a file anew, from what the twin knows")
+    assert kept(other) == known
 
 
 def test_both_started_as_active(tmp_path):
@@ -281,8 +304,7 @@ def test_both_started_as_active(tmp_path):
         pair.start()
         first = settled(pair)
         pair.run_for(0.5)
-        assert pair.active() == [first]
-        assert pair.status(pair.other(first))["role"] == "standby"
+        assert settled(pair) == first
     finally:
         pair.close()
 
@@ -304,7 +326,7 @@ def test_the_commands_say_what_is_wrong(pair, tmp_path):
     first = settled(pair)
     again = pair.cli("failover", "run", "--config", str(pair.config[first]))
     assert again.returncode == 5 and "in use" in again.stderr
-    pair.program[first].end(signal.SIGTERM)
+    pair.end(first)
     pair.until(lambda: pair.active() == [pair.other(first)], "a service that is stopped hands over")
     told = pair.cli("failover", "history", "--config", str(pair.config[first]), "--json")
     kinds = [one["kind"] for one in json.loads(told.stdout)["entries"]]

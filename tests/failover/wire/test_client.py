@@ -8,8 +8,9 @@ import pytest
 
 from failover.core.types import Beat, BeatHeard, Health, Role, TwinRestarted
 from failover.wire.client import NodeWire
+from tests.failover.ports import free_port
 from tests.failover.wire.conftest import credentials_of, mqtt_of
-from tests.failover.witness.rig import LocalNode, free_port, run_nodes
+from tests.failover.witness.rig import LocalNode, run_nodes
 from touchline.config.failover import FailoverSection
 from touchline.errors import ConfigError, LinkError, ResourceError
 from touchline.timeline import monotonic_ns
@@ -59,6 +60,7 @@ def numbers(end: LocalNode) -> list[int]:
 
 def test_beats_are_heard_once_over_two_paths(twins):
     a, b = twins.ends
+    begin_ns = monotonic_ns()
     twins.run(lambda: len(numbers(a)) >= 20 and len(numbers(b)) >= 20)
     for end in twins.ends:
         assert numbers(end) == list(range(numbers(end)[0], numbers(end)[0] + len(numbers(end))))
@@ -67,35 +69,34 @@ def test_beats_are_heard_once_over_two_paths(twins):
         assert status["connected"]
         assert [path["lost"] for path in status["paths"]] == [0, 0]
         assert sum(path["copies"] for path in status["paths"]) >= 15
-        assert all(path["heard_ms_ago"] < 1_000 for path in status["paths"])
+        assert all(path["heard_ms_ago"] < (monotonic_ns() - begin_ns) / 1e6 for path in status["paths"])
 
 
 def test_a_dead_path_is_seen_and_the_other_carries(twins):
     a, b = twins.ends
     twins.run(lambda: len(numbers(a)) >= 5)
     b.wire._paths[1].remote = ("127.0.0.1", 9)
-    a.events.clear()
-    before = a.wire.status(monotonic_ns())["twin"]["paths"]
-    twins.run(lambda: len(numbers(a)) >= 20)
+    sent = twins.numbers[1]  # over both; some of them may still be under way
+    twins.run(lambda: numbers(a)[-1] >= sent + 20)
     after = a.wire.status(monotonic_ns())["twin"]["paths"]
-    assert after[0]["heard"] - before[0]["heard"] >= 20
-    assert after[1]["heard"] - before[1]["heard"] <= 2
+    assert after[0]["heard"] > sent >= after[1]["heard"]
     assert after[1]["heard_ms_ago"] > after[0]["heard_ms_ago"]
 
 
 def test_a_twin_that_comes_back_is_said_to_be_new_before_its_first_beat(twins):
     a, b = twins.ends
+    twins.numbers[1] = 1_000
     twins.run(lambda: len(numbers(a)) >= 5)
     b.wire.close()
     twins.ends[1] = twins.open(1)
     twins.numbers[1] = 0
     a.events.clear()
-    twins.run(lambda: len(numbers(a)) >= 5)
+    twins.run(lambda: sum(number < 1_000 for number in numbers(a)) >= 5)
     kinds = [type(event) for _, event in a.events]
-    first = kinds.index(TwinRestarted)
     assert kinds.count(TwinRestarted) == 1
-    assert BeatHeard not in kinds[:first]
-    assert numbers(a)[0] < 20
+    before = sum(kind is BeatHeard for kind in kinds[: kinds.index(TwinRestarted)])  # were still under way
+    assert all(number > 1_000 for number in numbers(a)[:before])
+    assert all(number < 1_000 for number in numbers(a)[before:])
 
 
 def test_strangers_are_counted_and_get_nothing(twins):

@@ -1,11 +1,13 @@
-"""A witness as a process, and nodes that talk to it over loopback."""
+"""A witness as a process, and nodes that talk to it over loopback.
+
+The leases are long: on a shared machine each of them is not run now and then for longer than the usual 100 ms.
+"""
 
 from __future__ import annotations
 
 import json
 import select
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -16,11 +18,13 @@ from failover.wire.client import NodeWire, WireEvent
 from failover.wire.identity import Credentials
 from failover.witness.service import status_file
 from hil.rack.pki import Identity
+from tests.failover.ports import free_port
 from touchline.config.failover import FailoverSection
 from touchline.timeline import monotonic_ns
 
 MS = 1_000_000
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+LEASE_MS = 600
 PROGRAM = """
 import os
 import sys
@@ -37,12 +41,6 @@ def ready(address):
 
 sys.exit(guarded(lambda: run_witness(load(Path(sys.argv[1]), RackConfig), say, ready)))
 """
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class WitnessProcess:
@@ -66,6 +64,7 @@ class WitnessProcess:
             state_file = "epochs"
             run_dir = "run"
             realtime_priority = 0
+            lease_limit_ms = {LEASE_MS}
             {keys}
             """
         )
@@ -100,8 +99,9 @@ class WitnessProcess:
         return found
 
     def events(self, code: str = "holder") -> list[dict[str, Any]]:
-        """Its log."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """Its log, as far as it is written."""
+        written = self.log.read_text().rpartition("\n")[0].splitlines()
+        lines = [json.loads(line) for line in written if line.startswith("{")]
         return [line for line in lines if line["code"] == code]
 
     def __enter__(self) -> WitnessProcess:
@@ -127,7 +127,7 @@ class LocalNode:
 
     def __init__(self, credentials: Credentials, twin: str, witness: str, paths: list[list[str]] | None = None) -> None:
         paths = paths or [[f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]]
-        section = FailoverSection(pair="goal-1", twin=twin, paths=paths, witness=witness)
+        section = FailoverSection(pair="goal-1", twin=twin, paths=paths, witness=witness, lease_ms=LEASE_MS)
         self.wire = NodeWire(section, credentials, credentials.name)
         self.events: list[tuple[int, WireEvent]] = []
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from failover.core.types import Beat, BeatHeard, Denied, Granted, Health, Role
 from failover.wire.beats import Kind, split
 from failover.wire.sockets import Address, send
 from failover.witness.service import run_witness
+from tests.failover.ports import free_port
 from tests.failover.wire.conftest import credentials_of
-from tests.failover.witness.rig import MS, PROGRAM, LocalNode, WitnessProcess, free_port, run_nodes, wait_for
+from tests.failover.witness.rig import LEASE_MS, MS, PROGRAM, LocalNode, WitnessProcess, run_nodes, wait_for
 from touchline.config import RackConfig, parse
 from touchline.errors import ConfigError
 from touchline.timeline import monotonic_ns
@@ -64,25 +66,30 @@ def test_two_contend_one_has_it_and_the_other_gets_it_when_it_is_over(witness, n
     until_ns = last.sent_ns + last.lease_ns
     heard_ns = next(at_ns for at_ns, event in b.events if isinstance(event, Granted))
     assert heard_ns >= until_ns
-    assert first.sent_ns < heard_ns < first.sent_ns + first.lease_ns
-    wait_for(lambda: len(witness.events()) >= 2)
-    assert [(event["before"], event["holder"]) for event in witness.events()][-2:] == [
-        ("", "node-a"),
-        ("node-a", "node-b"),
-    ]
+    assert first.sent_ns < heard_ns
+
+    def given() -> list[tuple[str, str]]:
+        return [(event["before"], event["holder"]) for event in witness.events() if event["holder"]]
+
+    wait_for(lambda: given()[-1:] == [("node-a", "node-b")])
+    assert given()[0] == ("", "node-a") and {before for before, _ in given()[1:]} == {"node-a"}
     trip = b.wire.status(monotonic_ns())["witness"]["round_trip_us"]
-    assert trip["p50"] < 50_000
+    assert 0 < trip["p50"] < LEASE_MS * 1_000
 
 
-def test_a_release_is_taken_over_in_a_round_trip(witness, nodes):
+def reasons(witness: WitnessProcess) -> list[tuple[str, str]]:
+    """Why the lease changed hands, each time and the next one."""
+    return list(pairwise(event["why"] for event in witness.events()))
+
+
+def test_a_release_is_taken_over_at_once_and_not_when_the_lease_has_run_out(witness, nodes):
     a, b = nodes
     run_nodes([a], lambda: a.of(Granted), claims(a))
     run_nodes(nodes, lambda: b.of(Denied), claims(a, b))
     a.wire.ask("release", a.of(Granted)[-1].epoch, monotonic_ns())
-    asked_ns = monotonic_ns()
     run_nodes(nodes, lambda: b.of(Granted), claims(b))
-    assert monotonic_ns() - asked_ns < 60 * MS
     assert b.of(Granted)[0].epoch > a.of(Granted)[-1].epoch
+    wait_for(lambda: {("given back", "claimed"), ("given back", "waited for")} & {*reasons(witness)})
 
 
 def test_a_release_that_cannot_reach_the_witness_comes_through_the_twin(site, witness):
@@ -109,12 +116,10 @@ def test_a_release_that_cannot_reach_the_witness_comes_through_the_twin(site, wi
         a.wire._to_witness.remote = ("127.0.0.1", 9)
         a.wire.ask("release", epoch, monotonic_ns())
         beat()
-        begin_ns = monotonic_ns()
         run_nodes([b], lambda: b.of(BeatHeard)[-1].beat.given == epoch, lambda: None)
         run_nodes([b], lambda: b.of(Granted), claims(b))
-        assert monotonic_ns() - begin_ns < 60 * MS
         assert b.of(Granted)[0].epoch > epoch
-        wait_for(lambda: [event["why"] for event in witness.events()][-2:] == ["given back to the twin", "claimed"])
+        wait_for(lambda: ("given back to the twin", "claimed") in reasons(witness))
     finally:
         a.wire.close()
         b.wire.close()
@@ -158,15 +163,14 @@ def test_killed_and_back_it_waits_and_gives_a_higher_epoch(witness, nodes):
         a.events.clear()
         b.events.clear()
         witness.start()
-        started_ns = monotonic_ns()
         run_nodes(nodes, lambda: a.of(Granted) or b.of(Granted), claims(a, b))
         assert not (a.of(Granted) and b.of(Granted))
         granted = (a.of(Granted) or b.of(Granted))[0]
         assert granted.epoch > epoch, life
         assert granted.sent_ns > last.sent_ns + last.lease_ns
-        assert monotonic_ns() - started_ns < 2_000 * MS
         assert {event.holder for event in a.of(Denied)} <= {"", "node-b"}
-        assert all(event.wait_ns > 0 for event in a.of(Denied)), "a witness in quarantine is not to be taken for free"
+        waits = [event.wait_ns for event in a.of(Denied)]
+        assert all(0 < wait_ns <= LEASE_MS * MS for wait_ns in waits), "in quarantine it is not to be taken for free"
         epoch = granted.epoch
         run_nodes(nodes, lambda: len(a.of(Granted)) >= 3, claims(a))
         epoch = a.of(Granted)[-1].epoch
@@ -182,12 +186,12 @@ def test_recorded_datagrams_are_refused(witness, nodes, monkeypatch):
         return send(through, datagram, to)
 
     monkeypatch.setattr("failover.wire.client.send", recording)
-    run_nodes(nodes, lambda: len(a.of(Granted)) >= 5, claims(a))
+    run_nodes(nodes, lambda: len(a.of(Granted)) >= 5, claims(a), ms=40)
     asks = [datagram for datagram in recorded if split(datagram).kind is Kind.ASK]
     assert len(asks) >= 5
     a.wire.ask("release", a.of(Granted)[-1].epoch, monotonic_ns())
     run_nodes(nodes, lambda: b.of(Granted), claims(b))
-    wait_for(lambda: witness.events()[-1]["holder"] == "node-b")
+    wait_for(lambda: any(event["holder"] == "node-b" for event in witness.events()))
     events = len(witness.events())
     host, port = witness.address.split(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -195,7 +199,9 @@ def test_recorded_datagrams_are_refused(witness, nodes, monkeypatch):
             stranger.sendto(datagram, (host, int(port)))
     run_nodes(nodes, lambda: _node(witness, "node-a").get("old", 0) >= 2 * len(asks), claims(b))
     assert len(b.of(Granted)) > 1
-    assert len(witness.events()) == events, "a replayed claim or release had an effect"
+    after = [(event["holder"], event["why"]) for event in witness.events()[events:]]  # b's may run out: not our matter
+    assert {holder for holder, _ in after} <= {"", "node-b"}, "a replayed claim had an effect"
+    assert "given back" not in {why for _, why in after}, "a replayed release had an effect"
     assert _node(witness, "node-a")["restarts"] == 0
     witness.kill()
     witness.start()
@@ -243,11 +249,11 @@ def test_a_node_that_speaks_for_another_is_not_answered(witness, party):
     try:
         run_nodes([a], lambda: a.of(Granted), claims(a))
         a.wire._node = "node-b"
+        since_ns = monotonic_ns()
         run_nodes([a], lambda: witness.status()["counters"]["for_another"], claims(a))
-        a.events.clear()  # what was asked in its own name has been answered by now
         before = witness.status()["counters"]["for_another"]
         run_nodes([a], lambda: witness.status()["counters"]["for_another"] > before, claims(a))
-        assert not a.events
+        assert not [event for event in (*a.of(Granted), *a.of(Denied)) if event.sent_ns >= since_ns]
     finally:
         a.wire.close()
 
@@ -268,15 +274,19 @@ while True:
         out.sendto(one, to)
 """
     host, port = witness.address.split(":")
+    begin_ns = monotonic_ns()
     child = subprocess.Popen([sys.executable, "-c", flood, host, port])
     try:
         run_nodes([a], lambda: witness.status()["counters"].get("limited", 0) > 1_000, claims(a))
         a.events.clear()
+        asked = a.wire.status(monotonic_ns())["witness"]["asked"]
         run_nodes(nodes, lambda: len(a.of(Granted)) >= 100, claims(a, b))
+        asked = a.wire.status(monotonic_ns())["witness"]["asked"] - asked
         assert not b.of(Granted), "a lease ran out in the flood"
+        assert asked <= 5 * len(a.of(Granted)), "of five renewals of a lease of 100 ms one gets through"
         assert {event.epoch for event in a.of(Granted)} == {a.of(Granted)[0].epoch}
-        counters = witness.status()["counters"]
-        assert counters.get("certificate_unreadable", 0) < 400
+        unreadable = witness.status()["counters"].get("certificate_unreadable", 0)
+        assert unreadable <= 10 + 20 * (monotonic_ns() - begin_ns) / 1e9, "a burst of 10, then 20 a second"
     finally:
         child.kill()
         child.wait()
@@ -295,8 +305,9 @@ def test_status_and_events_are_there_for_people(witness, nodes):
     [pair] = status["pairs"]
     assert (status["state"], status["name"], status["address"]) == ("serving", "aggregator", witness.address)
     assert (pair["pair"], pair["holder"], pair["epoch"]) == ("goal-1", "node-a", status["last_epoch"])
-    assert 0 < pair["left_ms"] <= 100
-    event = witness.events()[-1]
+    assert 0 < pair["left_ms"] <= LEASE_MS
+    wait_for(witness.events)
+    event = witness.events()[0]
     assert event["text"].startswith(f"pair goal-1: nobody -> node-a, epoch {pair['epoch']}")
     assert witness.events("first_start")
     assert witness.stop() == 0
@@ -306,8 +317,8 @@ def test_status_and_events_are_there_for_people(witness, nodes):
 def test_systemd_is_told(site, party, tmp_path):
     heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     heard.bind(str(tmp_path / "notify"))
-    heard.settimeout(10.0)
-    environ = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+    heard.settimeout(60.0)
+    environ = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
     with heard, WitnessProcess(tmp_path, site.client("aggregator"), environ=environ) as witness:
         assert heard.recv(999).decode().splitlines() == ["READY=1", f"STATUS=witness at {witness.address}"]
         assert [heard.recv(999) for _ in range(3)] == [b"WATCHDOG=1"] * 3

@@ -107,6 +107,7 @@ def test_a_video_needs_its_calibration():
 
 
 @pytest.mark.system
+@pytest.mark.timeout(400)
 def test_a_short_real_demo_loses_nothing_and_is_near_the_truth(tmp_path):
     out = tmp_path / "demo.json"
     argv = [sys.executable, "-m", "touchline.cli", "demo", "--headless", "--seconds", "6", "--fps", "5"]
@@ -114,7 +115,7 @@ def test_a_short_real_demo_loses_nothing_and_is_near_the_truth(tmp_path):
         [*argv, "--json", str(out), "--keep", str(tmp_path / "kept")],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=360,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

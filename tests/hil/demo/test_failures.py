@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 
 def run_demo(*words: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "touchline.cli", "demo", "--headless", "--seconds", "2", *words]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=360, check=False)
 
 
 def test_a_missing_video_is_named_with_4(tmp_path: Path):

@@ -6,14 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hil.failover.configs import SiteSettings, other
 from hil.failover.net import DIRECT, UPLINK
-from hil.failover.site import Site
+from hil.failover.programs import wait_for
+from hil.failover.site import Site, SiteNode
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 LINKS = {"drill_interfaces": [UPLINK, DIRECT]}
 
@@ -23,7 +25,19 @@ def drill(site: Site, node: str, *more: str) -> subprocess.CompletedProcess[str]
     one = site.nodes[node]  # type: ignore[index]
     words = [sys.executable, "-m", "touchline.cli", "failover", "drill", "--config", str(one.folder / "node.toml")]
     inside = site.net.spaces[node].inside()
-    return subprocess.run([*inside, *words, *more], capture_output=True, text=True, timeout=90.0, check=False)
+    return subprocess.run([*inside, *words, *more], capture_output=True, text=True, timeout=300.0, check=False)
+
+
+def said(node: SiteNode) -> dict[str, Any]:
+    """What the service says, as soon as it does."""
+    found: list[dict[str, Any]] = []
+
+    def answered() -> bool:
+        found.append(node.said())
+        return bool(found[-1])
+
+    wait_for(answered, 60.0, f"the service of {node.name} to answer")
+    return found[-1]
 
 
 def test_a_drill_switches_measures_restores_and_keeps_a_picture(namespaces: None, tmp_path: Path):
@@ -35,7 +49,7 @@ def test_a_drill_switches_measures_restores_and_keeps_a_picture(namespaces: None
         assert refused.returncode == 4 and "this node is standby" in refused.stderr
         skipped = drill(site, second, "--weekly")
         assert skipped.returncode == 0 and "this node is standby" in skipped.stdout
-        before = site.nodes[first].said()["epoch"]
+        before = said(site.nodes[first])["epoch"]
         done = drill(site, first, "--json")
         assert done.returncode == 0, done.stdout + done.stderr
         report = json.loads(done.stdout)
@@ -57,9 +71,9 @@ def test_a_drill_switches_measures_restores_and_keeps_a_picture(namespaces: None
         assert report["recording"]["pictures"] >= 2_900 / period_ms and len(report["recording"]["nodes"]) == 2
         assert Path(report["report"]).with_suffix(".svg").read_text().startswith("<svg")
         assert site.settle() == second
-        said = site.nodes[second].said()
-        assert (said["epoch"], said["last_switch"]["trigger"]) == (before + 1, "silence")
-        steps = {one["step"]: one for one in site.nodes[second].said()["last_switch"]["steps"]}
+        found = said(site.nodes[second])
+        assert (found["epoch"], found["last_switch"]["trigger"]) == (before + 1, "silence")
+        steps = {one["step"]: one for one in found["last_switch"]["steps"]}
         assert (steps["recorder"]["status"], steps["recorder"]["code"]) == ("ok", 0), steps
         kinds = [entry["kind"] for entry in site.nodes[first].history()]
         assert kinds.count("drill") == 1

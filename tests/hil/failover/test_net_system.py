@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from touchline.timeline import monotonic_ns, sleep_until
 
 pytestmark = pytest.mark.system
 CUT = Impairment(cut=True)
+DEADLINE_S = 30.0
 
 
 def mine() -> list[str]:
@@ -31,7 +33,7 @@ def mine() -> list[str]:
 
 
 class Line:
-    """UDP from one place to another and back: how many of some datagrams came."""
+    """UDP from one place to another and back: which of some datagrams came; ``copies`` of each are waited for."""
 
     def __init__(self, net: SiteNet, place: str, to: str, address: str) -> None:
         self.far = net.spaces[to].socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -39,7 +41,7 @@ class Line:
         self.near = net.spaces[place].socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.near.connect((address, 7000))
         for end in (self.far, self.near):
-            end.settimeout(0.3)
+            end.settimeout(DEADLINE_S)
         self.near.send(b"hello")  # the neighbour tables are filled
         self.back = self.far.recvfrom(10)[1]
         self.far.sendto(b"hello", self.back)
@@ -49,19 +51,20 @@ class Line:
         self.far.close()
         self.near.close()
 
-    def out(self, count: int) -> list[int]:
-        return self._pass(count, self.near.send, self.far)
+    def out(self, count: int, copies: int = 1) -> list[int]:
+        return self._pass(count, copies, self.near.send, self.far)
 
-    def into(self, count: int) -> list[int]:
-        return self._pass(count, lambda data: self.far.sendto(data, self.back), self.near)
+    def into(self, count: int, copies: int = 1) -> list[int]:
+        return self._pass(count, copies, lambda data: self.far.sendto(data, self.back), self.near)
 
     @staticmethod
-    def _pass(count, send, end) -> list[int]:
+    def _pass(count, copies, send, end) -> list[int]:
         for number in range(count):
             send(number.to_bytes(4, "little"))
-        came = []
+        came: list[int] = []
         try:
             while True:
+                end.settimeout(DEADLINE_S if len(came) < copies * count else 0.3)
                 came.append(int.from_bytes(end.recv(10), "little"))
         except TimeoutError:
             return came
@@ -75,7 +78,7 @@ def test_everybody_reaches_everybody_and_the_direct_path_is_another(net: SiteNet
     direct = Line(net, "a", "b", DIRECT_ADDRESS["b"])
     uplink = Line(net, "a", "b", ADDRESS["b"])
     net.uplink["a"].plug(up=False)
-    assert uplink.out(5) == []
+    assert uplink.out(5, copies=0) == []
     assert direct.out(5) == list(range(5))
 
 
@@ -85,11 +88,11 @@ def test_each_direction_of_a_relay_is_impaired_alone(net: SiteNet):
     line = Line(net, "a", RACK, ADDRESS[RACK])
     assert line.out(100) == line.into(100) == list(range(100))
     cable.impair(out=CUT)
-    assert line.out(10) == [] and line.into(10) == list(range(10))
+    assert line.out(10, copies=0) == [] and line.into(10) == list(range(10))
     cable.impair(out=Impairment(), into=CUT)
-    assert line.out(10) == list(range(10)) and line.into(10) == []
+    assert line.out(10) == list(range(10)) and line.into(10, copies=0) == []
     cable.impair(into=Impairment(duplicate_pct=100))
-    assert line.into(10) == [number for number in range(10) for _ in range(2)]
+    assert line.into(10, copies=2) == [number for number in range(10) for _ in range(2)]
     assert cable.counters()["in"]["lost"] >= 10
     cable.remove()
     assert not cable.impaired
@@ -102,7 +105,7 @@ def test_a_relay_can_cut_one_peer_off_and_keep_the_other(net: SiteNet):
     cable.insert()
     twin = Impairment(cut=True, peer=net.mac("b"))
     cable.impair(out=twin, into=twin)
-    assert to_twin.out(5) == [] and to_twin.into(5) == []
+    assert to_twin.out(5, copies=0) == [] and to_twin.into(5, copies=0) == []
     assert to_rack.out(5) == to_rack.into(5) == list(range(5))
 
 
@@ -139,7 +142,7 @@ def test_the_observer_hears_an_address_move_and_the_kernels_that_carry_it(net: S
         for node in NODES:
             net.spaces[node].ip("addr", "add", "198.51.100.100/24", "dev", UPLINK)
             mac = net.mac(node)
-            wait_for(partial(_answers, observer, mac), 10.0, f"{node} to answer")
+            wait_for(partial(_answers, observer, mac), DEADLINE_S, f"{node} to answer")
             net.spaces[node].ip("addr", "del", "198.51.100.100/24", "dev", UPLINK)
             net.spaces[OBSERVER].ip("neigh", "flush", "dev", UPLINK)
     finally:
@@ -148,7 +151,8 @@ def test_the_observer_hears_an_address_move_and_the_kernels_that_carry_it(net: S
     assert [(one.node, one.on) for one in heard.carrying] == [
         (node_name(node), on) for node in NODES for on in (True, False)
     ]
-    assert [span.mac for span in heard.spans] == [net.mac(node) for node in NODES]
+    macs = [mac for mac, _ in groupby(span.mac for span in heard.spans)]  # a pause of the observer ends a span
+    assert macs == [net.mac(node) for node in NODES]
     assert all(span.count > 0 for span in heard.spans)
 
 
@@ -182,12 +186,12 @@ def test_everything_is_removed_after_a_signal(namespaces: None, tmp_path: Path, 
         assert holder.stdout is not None
         relay = int(holder.stdout.readline())
         holder.send_signal(how)
-        holder.wait(20)
+        holder.wait(60)
     left = f"{PREFIX}{holder.pid}-"
     if how is signal.SIGKILL:  # nobody could tidy up: the next rig does
         assert any(name.startswith(left) for name in sweep())
     assert not list(Path("/run/netns").glob(f"{left}*"))
-    deadline_ns = monotonic_ns() + 5_000_000_000
+    deadline_ns = monotonic_ns() + int(DEADLINE_S * 1e9)
     while Path(f"/proc/{relay}").exists() and monotonic_ns() < deadline_ns:
         sleep_until(monotonic_ns() + 10_000_000)
     assert not Path(f"/proc/{relay}").exists()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hil.failover.answers import SILENCE_NS, AnswerLog, Carrying, Claimed, Span, read_answers
 from hil.failover.evidence import answers_of, intervals_of
 from hil.failover.judge import Interval
-from hil.failover.probe import Announcement, Answer, address_changes, checksum, echo, read_frame
+from hil.failover.probe import Announcement, Answer, _Probe, address_changes, checksum, echo, read_frame
 
 A, B = "02:00:00:00:00:01", "02:00:00:00:00:02"
 VIP = bytes((198, 51, 100, 100))
@@ -121,6 +121,20 @@ def netlink(kind: int, address: bytes, attribute: int = 2) -> bytes:
 def test_the_kernels_word_on_an_address():
     messages = netlink(20, VIP) + netlink(20, bytes(4)) + netlink(21, VIP) + netlink(24, VIP) + netlink(20, VIP, 3)
     assert list(address_changes(messages, VIP)) == [True, False]
+
+
+def test_what_a_kernel_said_before_the_end_is_in_the_log(tmp_path):
+    """The observer was not run between the last change and the word to end."""
+    ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, kernel:
+        probe = object.__new__(_Probe)
+        probe._packed, probe._kernels = VIP, {ours.fileno(): ("node-a", ours)}
+        probe.log, probe.ended = AnswerLog(), True
+        kernel.send(netlink(20, VIP))
+        kernel.send(netlink(21, VIP))
+        probe.run(tmp_path / "log")
+    carrying = read_answers((tmp_path / "log").read_text().splitlines()).carrying
+    assert [(one.node, one.on) for one in carrying] == [("node-a", True), ("node-a", False)]
 
 
 @given(st.binary(max_size=120))

@@ -18,7 +18,7 @@ from hil.failover.peer import FAULTS as PEER_FAULTS
 from hil.failover.peer import PeerSite
 from hil.failover.site import Site
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 SAMPLE = (
     *("power-cut", "freeze", "hand-over", "apart", "witness-killed", "standby-power-cut"),

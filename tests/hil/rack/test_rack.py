@@ -95,7 +95,7 @@ def connected(broker: Broker, ca: LocalCa, identity: Identity | None) -> Iterato
     if identity is not None:
         context.load_cert_chain(identity.cert_file, identity.key_file)
     with (
-        socket.create_connection(("127.0.0.1", broker.port), 5.0) as bare,
+        socket.create_connection(("127.0.0.1", broker.port), 60.0) as bare,
         context.wrap_socket(bare, server_hostname="127.0.0.1") as sock,
     ):
         yield sock

@@ -40,7 +40,7 @@ def test_has_a_living_one_and_leaves_a_kernel_warning(virtual_node):
 @pytest.mark.virtual(tidy=True)
 def test_has_another_one_and_fails(virtual_node):
     assert not mark(virtual_node)
-    virtual_node.run("touch /run/mark; logger -t marker what-happened-before")
+    virtual_node.run("touch /run/mark; logger -t marker what-happened-before; journalctl --sync")
     assert virtual_node.run("true").exit_code == 1
 """
 

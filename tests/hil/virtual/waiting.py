@@ -10,7 +10,7 @@ from touchline.timeline import monotonic_ns, sleep_until
 _POLL_NS = 200_000_000
 
 
-def until(condition: Callable[[], bool], what: str, node: VirtualNode, timeout_s: float = 40.0) -> float:
+def until(condition: Callable[[], bool], what: str, node: VirtualNode, timeout_s: float = 120.0) -> float:
     """Return the seconds it took; the agent's status is in the failure, its journal in the report."""
     began_ns = monotonic_ns()
     while not condition():

@@ -31,7 +31,7 @@ def test_commit_returns_when_the_line_was_synced(log, tmp_path, monkeypatch):
         real(fd)
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
-    assert log.commit(EVENT, 5.0) is None
+    assert log.commit(EVENT, 60.0) is None
     assert synced == [encode(EVENT)]
     assert read_events(tmp_path / "state") == [EVENT]
 
@@ -43,7 +43,7 @@ def test_what_comes_before_comes_first_and_its_failure_does_not_lose_the_line(lo
         seen.append((tmp_path / "state" / FILE).exists())
         raise OSError(5, "Input/output error")
 
-    assert "Input/output error" in (log.commit(EVENT, 5.0, before) or "")
+    assert "Input/output error" in (log.commit(EVENT, 60.0, before) or "")
     assert seen == [False]
     assert read_events(tmp_path / "state") == [EVENT]
     assert log.lost == 1
@@ -51,16 +51,16 @@ def test_what_comes_before_comes_first_and_its_failure_does_not_lose_the_line(lo
 
 def test_a_disk_that_hangs_is_waited_for_so_long_and_written_later(log, tmp_path, monkeypatch):
     gate, real = threading.Event(), events.append
-    monkeypatch.setattr(events, "append", lambda folder, event: (gate.wait(10.0), real(folder, event)))
+    monkeypatch.setattr(events, "append", lambda folder, event: (gate.wait(60.0), real(folder, event)))
     assert "within 0.05 s" in (log.commit(EVENT, 0.05) or "")
     gate.set()
-    log.close()
+    log.close(60.0)
     assert read_events(tmp_path / "state") == [EVENT]
 
 
 def test_too_many_waiting_lines_are_lost_and_counted(tmp_path, monkeypatch):
     gate = threading.Event()
-    monkeypatch.setattr(events, "append", lambda *_: gate.wait(10.0))
+    monkeypatch.setattr(events, "append", lambda *_: gate.wait(60.0))
     log = EventLog(tmp_path)
     for _ in range(events.MAX_WAITING + 10):
         log.put(EVENT)

@@ -130,7 +130,7 @@ def test_a_real_mount_in_a_namespace_of_its_own(tmp_path, kind):
         mount = f"{made} && mount -o loop,nosuid,noatime {tmp_path}/image {data}"
     python = f"PYTHONPATH={Path(__file__).parents[3]} {sys.executable} {tmp_path}/real.py {data} {run_dir}"
     line = f"mount --make-rprivate / && {mount} && {python} && grep ' {data} ' /proc/self/mountinfo >&2; umount {data}"
-    done = subprocess.run(["unshare", "-m", "sh", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["unshare", "-m", "sh", "-c", line], capture_output=True, text=True, check=False, timeout=150)
     if kind == "ext4" and "failed to setup loop" in done.stderr:
         pytest.skip("no free loop device here")
     assert done.stdout, done.stderr

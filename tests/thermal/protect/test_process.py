@@ -90,11 +90,34 @@ class Node:
         beside.write_text(f"{milli_g}\n")
         beside.replace(self.sensor / "in_accel_z_raw")
 
-    def until(self, holds, what: str, timeout_s: float = 30.0) -> None:
+    def until(self, holds, what: str, timeout_s: float = 60.0) -> None:
         deadline_ns = monotonic_ns() + round(timeout_s * 1e9)
         while not holds():
             assert monotonic_ns() < deadline_ns, f"no {what}: {self.status()}\n{(self.folder / 'log').read_text()}"
             sleep_until(monotonic_ns() + 10_000_000)
+
+    def rest(self) -> None:
+        self.until(lambda: self.status().get("accelerometer", {}).get("rest"), "rest")
+
+    def lost(self) -> str:
+        """What its alarm of a lost sensor says, "" without one."""
+        faults = self.status().get("faults", ())
+        return next((str(one["text"]) for one in faults if one["code"] == "sensor_lost"), "")
+
+    def reset(self) -> str:
+        """By a person, at rest: a machine that samples late ends a rest, and another one follows."""
+        said: list[str] = []
+
+        def done() -> bool:
+            try:
+                said.append(self.call("reset", "--yes"))
+            except GateError as error:
+                if "not at rest" not in str(error):
+                    raise
+            return bool(said)
+
+        self.until(done, "reset")
+        return said[0]
 
     def relay(self) -> list[str]:
         path = self.folder / "gpio.json.log"
@@ -106,7 +129,7 @@ class Node:
     def end(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def call(self, *words: str) -> str:
         done = CliRunner().invoke(
@@ -119,7 +142,7 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path):
-    made = Node(tmp_path)
+    made = Node(tmp_path, "sensor_lost_s = 10.0")  # a busy machine loses no sensor
     yield made
     if made.pid_alive():
         made.end(signal.SIGKILL)
@@ -128,8 +151,8 @@ def node(tmp_path):
 def test_a_life(node):
     node.start()
     assert node.relay() == ["request relay 1"]
-    node.until(lambda: node.status()["accelerometer"]["rest"], "rest")
-    assert "at rest" in node.call("status")
+    node.rest()
+    node.until(lambda: "at rest" in node.call("status"), "word of it")
     assert "cut for 0.5 s; the line reads cut" in node.call("test", "--seconds", "0.5", "--yes")
     node.until(lambda: "test_over" in node.kinds(), "the test's end")
     assert node.relay()[1:] == ["set relay 0", "set relay 1"]
@@ -142,15 +165,16 @@ def test_a_life(node):
     with pytest.raises(GateError, match="cut"):
         node.call("status", "--check")
 
+    node.until(lambda: "cut" in node.kinds(), "the event of it")
     node.end(signal.SIGKILL)
     node.shake(1000)
     with pytest.raises(LinkError):
         node.call("reset", "--yes")
     node.start()
     assert node.relay()[-1] == "request relay 0", "cut from the request on, after a kill"
-    node.until(lambda: node.status()["accelerometer"]["rest"], "rest")
+    node.rest()
     assert "CAMERAS CUT" in node.call("status")
-    assert "reset; cameras are fed" in node.call("reset", "--yes")
+    assert "reset; cameras are fed" in node.reset()
     assert node.relay()[-1] == "set relay 1"
     assert node.end() == 0
     assert node.kinds() == ["start", "test", "test_over", "shaken", "cut", "start_latched", "reset"]
@@ -171,13 +195,15 @@ def test_the_order_of_system_calls(node):
     child = re.findall(r"^(\d+) ", trace.read_text(), re.M)[0]
     os.kill(int(child), signal.SIGTERM)
     assert node.process is not None
-    node.process.wait(20)
+    node.process.wait(60)
     lines = trace.read_text().splitlines()
 
     def first(pattern: str, after: int = 0) -> int:
         return next(index for index in range(after, len(lines)) if re.search(pattern, lines[index]))
 
-    latched = first(r"fsync\(\d+<.*latch\.json\.new>\)")
+    latched = first(r"fsync\(\d+<.*latch\.json\.new>(\) += 0| <unfinished)")
+    if "unfinished" in lines[latched]:
+        latched = first(r"<\.\.\. fsync resumed>.*= 0", latched)
     named = first(r'rename\(".*latch\.json\.new"')
     written = first(r"write\(\d+<.*protect\.jsonl>, .*shaken")
     synced = first(r"fdatasync\(\d+<.*protect\.jsonl>(\) += 0| <unfinished)", written)
@@ -202,17 +228,16 @@ def test_killed_anywhere_around_the_cut_it_is_cut_in_the_end_and_the_event_is_th
 
 
 def test_a_sensor_that_goes_away_is_an_alarm_and_cuts_where_told(tmp_path):
-    node = Node(tmp_path, 'on_sensor_loss = "cut"\nsensor_lost_s = 0.3')
+    node = Node(tmp_path, 'on_sensor_loss = "cut"')
     node.start()
     try:
         gone = node.sensor.rename(node.sensor.with_name("gone"))
         node.until(lambda: node.status().get("latched"), "the cut")
-        (fault,) = [one for one in node.status()["faults"] if one["code"] == "sensor_lost"]
-        assert "no IIO device 'lis3dh'" in fault["text"]
+        node.until(lambda: "no IIO device 'lis3dh'" in node.lost(), "what is lost")
         assert node.relay()[-1] == "set relay 0"
         gone.rename(gone.with_name("iio:device4"))
-        node.until(lambda: node.status()["accelerometer"]["rest"], "rest")
-        node.call("reset", "--yes")
+        node.rest()
+        node.reset()
         assert node.relay()[-1] == "set relay 1"
     finally:
         node.end()
@@ -220,12 +245,13 @@ def test_a_sensor_that_goes_away_is_an_alarm_and_cuts_where_told(tmp_path):
 
 def test_a_read_that_hangs_is_a_lost_sensor_and_everything_else_goes_on(node):
     """An axis that is a pipe: opening it waits for a writer that never comes, as a stuck bus waits for its chip."""
+    node.config.write_text(node.config.read_text().replace("sensor_lost_s = 10.0", "sensor_lost_s = 2.0"))
     node.start()
-    node.until(lambda: node.status()["accelerometer"]["rest"], "rest")
+    node.rest()
     axis = node.sensor / "in_accel_x_raw"
     axis.unlink()
     os.mkfifo(axis)
-    node.until(lambda: "sensor_lost" in {one["code"] for one in node.status()["faults"]}, "the alarm")
+    node.until(lambda: "has not come back" in node.lost(), "the alarm")
     assert "has not come back" in node.status()["accelerometer"]["lost"]
     turns = node.status()["turns"]
     node.until(lambda: node.status().get("turns", 0) > turns + 50, "turns")
@@ -281,7 +307,7 @@ def test_strangers_at_the_socket_are_answered_and_hold_nobody_up(node):
     assert Path(path).stat().st_mode & 0o777 == 0o600
     for raw in (b"x", b"{}", b'{"do": 1}', b'{"do": "dance"}', b'{"do": "test", "seconds": "x"}', b"[" * 4000):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
-            caller.settimeout(5.0)
+            caller.settimeout(60.0)
             caller.connect(path)
             caller.send(raw)
             assert json.loads(caller.recv(4096))["done"] is False

@@ -23,7 +23,7 @@ class Bus:
 
     def read(self):
         self.reads += 1
-        assert self.free.wait(30.0)
+        assert self.free.wait(60.0)
         return REST
 
     def got(self):
@@ -82,7 +82,7 @@ def test_a_thread_that_dies_is_seen():
     reader = SampleReader(broken, 0.002)
     assert isinstance(reader.read(), Missed)
     assert reader.thread is not None
-    reader.thread.join(30.0)
+    reader.thread.join(60.0)
     assert not reader.thread.is_alive()
 
 
@@ -90,5 +90,5 @@ def test_close_ends_the_thread(bus):
     bus.got()
     bus.reader.close()
     assert bus.reader.thread is not None
-    bus.reader.thread.join(30.0)
+    bus.reader.thread.join(60.0)
     assert not bus.reader.thread.is_alive()

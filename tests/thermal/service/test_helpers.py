@@ -13,7 +13,7 @@ from thermal.service.history import FILE, ROTATED, HistoryWriter, history_files
 from thermal.service.retake import AGAIN_NS, BackgroundRetaker
 from thermal.types import Command, Raw, Sample
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 def a_sample(at_ns: int, temp_c: float = 60.0) -> Sample:

@@ -24,7 +24,7 @@ def warm(tmp_path: Path) -> Iterator[Node]:
     with machine(tmp_path) as node:
         node.tree.heat(60.0)
         node.start()
-        node.until(lambda status: status.duty_pct < 80 and not status.faults, "a settled duty", 30.0)
+        node.until(lambda status: status.duty_pct < 80 and not status.faults, "a settled duty")
         yield node
 
 
@@ -33,7 +33,7 @@ def test_power_over_its_budget_is_an_alarm_not_heat(warm: Node):
     before_ns = warm.ticks(1).at_ns
     amps.text = "3000"
     warm.tree.heat(61.0)  # a die that did not follow would be found frozen
-    status = warm.until(lambda now: "over_budget" in codes(now), "alarm", 20.0)
+    status = warm.until(lambda now: "over_budget" in codes(now), "alarm")
     assert status.at_ns - before_ns >= HOLD_NS
     (fault,) = status.faults
     assert (fault.severity, status.hot) == (Severity.ALARM, False)
@@ -45,7 +45,7 @@ def test_power_over_its_budget_is_an_alarm_not_heat(warm: Node):
     assert "over_budget" in codes(warm.ticks(60))
     warm.tree.attribute("ina3221", "curr2_input").read_errno = 0
     warm.tree.heat(58.0)
-    warm.until(lambda now: not now.faults, "end of the alarm", 20.0)
+    warm.until(lambda now: not now.faults, "end of the alarm")
 
 
 def test_over_current_is_counted_over_renumbering_and_a_dead_counter(warm: Node):

@@ -358,7 +358,7 @@ def test_kill_9_of_the_writer_costs_at_most_the_record_under_way(tmp_path):
         writer.stdout.readline()
         flush_rings(tmp_path / "ring", kept(tmp_path / "archive"))
         writer.send_signal(signal.SIGKILL)
-        writer.wait(10)
+        writer.wait(60)
     flush_rings(tmp_path / "ring", kept(tmp_path / "archive"))
     found = numbers(*archived(tmp_path / "archive"))
     assert len(found) >= 500

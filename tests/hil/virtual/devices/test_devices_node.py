@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from hil.virtual.devices.camera import Camera
 from hil.virtual.devices.rails import RAILS
 from hil.virtual.devices.registers import ZONES
 from hil.virtual.ports import Guest, GuestResult
+from touchline.errors import HardwareError
 from touchline.timeline import monotonic_ns, sleep_until
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ pytestmark = [pytest.mark.system, pytest.mark.virtual(allow=[LATE_VIVID], tidy=T
 SMALL = "--set-fmt-video=width=320,height=180,pixelformat=NV12 --set-parm=30"
 
 
-def await_true(condition: Callable[[], bool], timeout_s: float = 20.0) -> float:
+def await_true(condition: Callable[[], bool], timeout_s: float = 60.0) -> float:
     """Seconds until the condition held; the test fails when it does not in time."""
     began_ns = monotonic_ns()
     while not condition():
@@ -54,7 +57,7 @@ def start_stream(guest: Guest, camera: Camera) -> None:
 
 
 def pings(guest: Guest, count: int = 5) -> int:
-    """How many of ``count`` echoes come back from the rack's address."""
+    """How many of ``count`` echoes come back from the rack's address, and in time: a busy host is late with some."""
     out = guest.run(f"ping -q -i 0.2 -W 1 -c {count} 10.77.0.1", check=False).out
     return int(re.findall(r"(\d+) received", out)[0])
 
@@ -73,8 +76,11 @@ def test_temperatures_and_the_fan_that_follows(node: VirtualNode):
         thermal.set_c(zone, 40.0 + number)
     assert [thermal.read_c(zone) for zone in ZONES] == [40.0, 41.0, 42.0, 43.0]
     began_ns = monotonic_ns()
-    ramp = thermal.ramp_c("tj-thermal", 90.0, c_per_s=8.0)
+    ramp = thermal.ramp_c("tj-thermal", 85.0, c_per_s=8.0)
     await_true(lambda: ramp.step((monotonic_ns() - began_ns) / 1e9))
+    began_ns = monotonic_ns()
+    ramp = thermal.ramp_c("tj-thermal", 103.0, c_per_s=0.5)  # the governor raises the fan only when it sees a rise
+    await_true(lambda: ramp.step((monotonic_ns() - began_ns) / 1e9) or fan.duty_pct() == 100.0)
     await_true(lambda: fan.duty_pct() == 100.0)
     fan.step(0.0)
     fan.step(20.0)
@@ -114,9 +120,9 @@ def test_a_camera_drops_frames(node: VirtualNode):
     assert max(camera.rates_hz("NV12", 1280, 720)) == 60.0
     camera.drop_pct(40)
     seen = sequences(stream(node.guest, camera, 60))
-    lost = seen[-1] - seen[0] + 1 - len(seen)
+    gaps = sum(after - before > 1 for before, after in itertools.pairwise(seen))
     assert len(seen) == 60
-    assert 0.2 < lost / (lost + len(seen)) < 0.7
+    assert 0.15 < gaps / len(seen) < 0.8  # of 40 % by chance; a host that is late makes one longer, not more of them
     camera.drop_pct(0)
 
 
@@ -146,24 +152,26 @@ def test_a_stream_that_breaks(node: VirtualNode):
 
 def test_lines_both_ways(node: VirtualNode):
     relay, tamper = node.gpio["relay"], node.gpio["tamper"]
-    node.guest.run("(gpioset -m time -s 3 $(gpiofind relay)=1) >/dev/null 2>&1 &")
-    assert relay.wait(1)
+    node.guest.run("(gpioset -m signal $(gpiofind relay)=1) >/dev/null 2>&1 &")
+    assert relay.wait(1, timeout_s=30.0)
     assert relay.consumer() == "gpioset"
-    assert relay.wait(0, timeout_s=10.0)
+    node.guest.run("pkill gpioset")
+    assert relay.wait(0, timeout_s=30.0)
     tamper.drive(1)
     assert node.guest.run("gpioget $(gpiofind tamper)").out.strip() == "1"
 
 
 def test_the_network_loses_everything_and_recovers(node: VirtualNode):
     net = node.net
-    assert pings(node.guest) == 5
+    await_true(lambda: pings(node.guest) == 5)
     net.loss_pct(100, direction="in")
     assert pings(node.guest) == 0
     assert net.shown()["in"]["loss-random"]["loss"] == 1
     net.clear()
-    assert pings(node.guest) == 5
+    assert net.shown() == {"out": {}, "in": {}}
+    await_true(lambda: pings(node.guest) == 5)
     net.unplug()
-    assert not net.carrier()
+    await_true(lambda: not net.carrier())
     net.plug()
     await_true(lambda: net.carrier() and pings(node.guest, 1) == 1)
 
@@ -173,8 +181,8 @@ def test_the_serial_line(node: VirtualNode):
     uart.connect()
     guest.run("stty -F /dev/ttyS0 1000000 raw -echo && stty -F /dev/ttyS0 | grep -q 1000000")
     guest.run("printf 'one\\r\\ntwo\\n' > /dev/ttyS0")
-    assert [uart.read_line(10.0), uart.read_line(10.0)] == [b"one", b"two"]
-    guest.run("(timeout 20 head -n 1 /dev/ttyS0 > /tmp/line) >/dev/null 2>&1 &")
+    assert [uart.read_line(60.0), uart.read_line(60.0)] == [b"one", b"two"]
+    guest.run("(timeout 150 head -n 1 /dev/ttyS0 > /tmp/line) >/dev/null 2>&1 &")
     opened = "ls -l /proc/$(pgrep -x head)/fd | grep -q ttyS0"  # what comes before that is thrown away
     await_true(lambda: guest.run(opened, check=False).exit_code == 0)
     uart.write(b"from outside\n")
@@ -186,9 +194,9 @@ def test_a_recovery_device_is_plugged(node: VirtualNode):
     device = usb.plug("apx")
     assert (device.vendor, device.product, device.name) == (0x0955, 0x7023, "APX")
     assert usb.plug("acm").product == 0x7020
-    assert node.guest.run("ls /dev/ttyACM0 /dev/ttyGS0").exit_code == 0
+    await_true(lambda: node.guest.run("ls /dev/ttyACM0 /dev/ttyGS0", check=False).exit_code == 0)
     usb.unplug()
-    assert usb.devices() == []
+    await_true(lambda: usb.devices() == [])
 
 
 @pytest.mark.skipif(
@@ -218,10 +226,16 @@ def test_a_clock_locks_and_cannot_see_the_asymmetry(node: VirtualNode):
 def test_the_watchdog_resets_a_node_that_hangs(virtual_node: VirtualNode):
     watchdog = virtual_node.watchdog
     assert watchdog.armed()
-    watchdog.set_timeout_s(4)
-    assert watchdog.timeout_s() == 4
+    watchdog.set_timeout_s(10)  # fed every 5 s: a host that is late may hold that up for a while
+    assert watchdog.timeout_s() == 10
     watchdog.starve()
     virtual_node.machine.wait_boot(2)
     again = virtual_node.watchdog
+
+    def armed() -> bool:  # systemd takes it when its driver is there
+        with suppress(HardwareError):
+            return again.armed()
+        return False
+
+    await_true(armed)
     assert again.reset_by_watchdog()
-    await_true(again.armed, timeout_s=30.0)  # systemd takes it when its driver is there

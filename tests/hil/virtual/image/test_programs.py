@@ -64,9 +64,9 @@ def test_a_missing_program_is_named():
 @pytest.mark.system
 def test_a_slow_program_and_what_it_started_are_ended(tmp_path):
     script = f"sleep 300 & echo $! > {tmp_path}/pid; wait"
-    with pytest.raises(ResourceError, match=r"sh did not finish within 0\.5 s"):
-        Programs().run(["sh", "-c", script], timeout_s=0.5, log=tmp_path / "log")
-    wait_until(lambda: not running(int((tmp_path / "pid").read_text())), 5.0)
+    with pytest.raises(ResourceError, match=r"sh did not finish within 3 s"):
+        Programs().run(["sh", "-c", script], timeout_s=3.0, log=tmp_path / "log")
+    wait_until(lambda: not running(int((tmp_path / "pid").read_text())), 60.0)
 
 
 def stopped_while(argv, started: Path) -> BaseException | None:
@@ -80,9 +80,9 @@ def stopped_while(argv, started: Path) -> BaseException | None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    wait_until(started.exists, 10.0)
+    wait_until(started.exists, 60.0)
     programs.stop(grace_s=1.0)
-    thread.join(10.0)
+    thread.join(60.0)
     assert not thread.is_alive()
     with pytest.raises(Interrupted):
         programs.run(["true"])
@@ -93,7 +93,7 @@ def stopped_while(argv, started: Path) -> BaseException | None:
 def test_stop_ends_what_runs_and_refuses_more(tmp_path):
     script = f"sleep 300 & echo $! > {tmp_path}/p; mv {tmp_path}/p {tmp_path}/pid; wait"
     assert isinstance(stopped_while(["sh", "-c", script], tmp_path / "pid"), Interrupted)
-    wait_until(lambda: not running(int((tmp_path / "pid").read_text())), 5.0)
+    wait_until(lambda: not running(int((tmp_path / "pid").read_text())), 60.0)
 
 
 @pytest.mark.system
@@ -108,7 +108,7 @@ def test_stop_ends_a_whole_namespace_though_unshare_blocks_the_signal(tmp_path):
     inside = f"touch {tmp_path}/ready; sleep 298.5"
     argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", inside]
     assert isinstance(stopped_while(argv, tmp_path / "ready"), Interrupted)
-    wait_until(lambda: not sleeping("298.5"), 5.0)
+    wait_until(lambda: not sleeping("298.5"), 60.0)
 
 
 @pytest.mark.system
@@ -120,10 +120,10 @@ def test_a_killed_build_takes_its_programs_along(tmp_path):
     )
     inside = f"touch {tmp_path}/ready; sleep 297.5"
     build = subprocess.Popen([sys.executable, "-c", code, inside])
-    wait_until((tmp_path / "ready").exists, 10.0)
+    wait_until((tmp_path / "ready").exists, 60.0)
     build.kill()
     build.wait()
-    wait_until(lambda: not sleeping("297.5"), 5.0)
+    wait_until(lambda: not sleeping("297.5"), 60.0)
 
 
 def sleeping(seconds: str) -> bool:

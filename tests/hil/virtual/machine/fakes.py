@@ -14,7 +14,7 @@ from typing import Any
 from touchline.timeline import monotonic_ns, sleep_until
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     """Wait for something that another process does."""
     deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
     while not condition():

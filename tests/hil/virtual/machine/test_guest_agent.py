@@ -16,9 +16,9 @@ from touchline.errors import HardwareError
 def connect(tmp_path) -> Iterator[Callable[..., GuestAgent]]:
     ends: list[Callable[[], None]] = []
 
-    def make(agent: FakeAgent, answer_s: float = 10.0) -> GuestAgent:
+    def make(agent: FakeAgent) -> GuestAgent:
         server = LineServer(tmp_path / "agent.sock", agent.talk)
-        guest = GuestAgent(tmp_path / "agent.sock", answer_s=answer_s)
+        guest = GuestAgent(tmp_path / "agent.sock")
         ends.extend((guest.close, server.close))
         return guest
 
@@ -49,6 +49,20 @@ def test_a_timeout_names_the_command_and_ends_it(connect, tmp_path):
     assert guest.run("echo still here").out == "still here\n"
 
 
+class LateAgent(FakeAgent):
+    """Says that it has started a command when that has ended."""
+
+    def exec(self, path: str, arg: list[str], capture_output: bool, input_data: str = "") -> dict[str, int]:
+        started = super().exec(path, arg, capture_output, input_data)
+        self._processes[started["pid"]].wait()
+        return started
+
+
+def test_a_timeout_is_one_also_when_the_agent_is_late_with_its_answer(connect):
+    with pytest.raises(HardwareError, match=r"'sleep 30' did not finish within 0\.2 s"):
+        connect(LateAgent()).run("sleep 30", timeout_s=0.2)
+
+
 def test_a_command_killed_early_is_no_timeout(connect):
     assert connect(FakeAgent()).run("kill -KILL $$", check=False).exit_code == 128 + 9
 
@@ -56,15 +70,16 @@ def test_a_command_killed_early_is_no_timeout(connect):
 def test_what_an_earlier_conversation_left_is_dropped(connect):
     stale = b'{"return": 77}\n{"return": {"exited": tru\xff{"return": 12345}\n'
     guest = connect(FakeAgent(junk=stale))
-    assert guest.try_sync(5.0)
+    assert guest.try_sync(60.0)
     assert guest.run("echo mine").out == "mine\n"
 
 
 def test_an_agent_that_is_silent_once_does_not_poison_the_next_answer(connect):
     agent = FakeAgent(deaf_to=frozenset({"guest-exec-status"}))
-    guest = connect(agent, answer_s=0.3)
-    with pytest.raises(HardwareError, match="did not answer guest-exec-status"):
-        guest.run("true")
+    guest = connect(agent)
+    pid = guest._start("true", b"", 10.0)
+    with pytest.raises(HardwareError, match=r"did not answer guest-exec-status within 0\.1 s"):
+        guest._ask("guest-exec-status", {"pid": pid}, timeout_s=0.1)
     agent.deaf_to = frozenset()
     assert guest.run("echo again").out == "again\n"
 

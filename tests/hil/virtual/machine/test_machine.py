@@ -32,7 +32,7 @@ from touchline.timeline import monotonic_ns, utc_s
 
 pytestmark = [pytest.mark.system, pytest.mark.virtual]
 
-HUNG_S = 20.0
+HUNG_S = 50.0
 FREE_REGISTER = 0xFF000  # no device is there
 PANIC = "echo 1 > /proc/sys/kernel/sysrq; (sleep 0.3; echo c > /proc/sysrq-trigger) >/dev/null 2>&1 &"
 
@@ -75,7 +75,8 @@ def test_a_restored_guest_answers_in_time_with_its_files_and_the_hosts_clock(gol
             began_ns = monotonic_ns()
             machine.restore(golden)
             took_s.append((monotonic_ns() - began_ns) / 1e9)
-            assert abs(machine.guest.time_ns() / 1e9 - utc_s()) < 1.0
+            before_s, guest_s, after_s = utc_s(), machine.guest.time_ns() / 1e9, utc_s()
+            assert before_s - 1.0 < guest_s < after_s + 1.0
             assert machine.guest.read_file("/root/before") == b"frozen"
             assert machine.registers.read32(FREE_REGISTER) == 0xC0FFEE
             machine.guest.run("rm /root/before")  # the second restore has it again
@@ -104,7 +105,7 @@ def test_large_files_and_output_pass(machine):
 def test_the_network_card_is_on_the_racks_bridge(machine, net):
     name = machine.guest.run("ip -br link | grep 52:54:00:77 | cut -d' ' -f1").out.strip()
     machine.guest.run(f"ip addr flush dev {name}; ip addr add 10.77.0.99/24 dev {name}; ip link set {name} up")
-    knock = "import socket; socket.create_connection(('10.77.0.99', 9), 10)"
+    knock = "import socket; socket.create_connection(('10.77.0.99', 9), 60)"
     knocked = subprocess.run([*inside(net.namespace), sys.executable, "-c", knock], capture_output=True, check=False)
     assert b"ConnectionRefusedError" in knocked.stderr  # the guest itself said no
     machine.set_link(False)
@@ -119,13 +120,13 @@ def test_a_panic_is_told_at_once_with_its_last_lines(machine):
     began_ns = monotonic_ns()
     with pytest.raises(HardwareError, match=r"node a: guest kernel panic: .*sysrq triggered crash(?s:.*)\n  \| "):
         machine.wait_guest(60.0)
-    assert (monotonic_ns() - began_ns) / 1e9 < 5.0
+    assert (monotonic_ns() - began_ns) / 1e9 < 20.0
 
 
 def test_the_watchdog_resets_a_dead_kernel_and_the_second_boot_is_known(machine):
     watchdog = Watchdog(machine.guest)
-    watchdog.set_timeout_s(4)
-    assert watchdog.timeout_s() == 4
+    watchdog.set_timeout_s(10)  # fed every 5 s: a host that is late may hold that up for a while
+    assert watchdog.timeout_s() == 10
     machine.guest.run(PANIC)
     machine.wait_boot(2)
     assert (machine.boots, machine.last_reset()) == (2, "watchdog")
@@ -138,7 +139,8 @@ def test_the_watchdog_resets_a_dead_kernel_and_the_second_boot_is_known(machine)
 
 def test_a_power_cut_keeps_what_was_flushed_and_the_file_system(machine):
     guest = machine.guest
-    guest.run("mkdir -p /mnt/t && mount /dev/vdb /mnt/t")
+    # no flush of the journal's own before the cut, however long this takes
+    guest.run("mkdir -p /mnt/t && mount /dev/vdb /mnt/t && mount -o remount,commit=300 /mnt/t")
     guest.run(
         "for i in $(seq 40); do echo $i > /mnt/t/kept.$i; done; sync; dd if=/dev/urandom of=/mnt/t/sum bs=1M count=4"
     )
@@ -166,13 +168,13 @@ def test_the_data_disk_has_its_label(machine):
 def test_a_power_off_by_the_guest_is_told(machine):
     machine.guest.run("(sleep 0.5; systemctl poweroff) >/dev/null 2>&1 &")
     with pytest.raises(HardwareError, match="node a: the guest powered off"):
-        until(lambda: machine.check() is not None, "power-off", 60.0)
+        until(lambda: machine.check() is not None, "power-off", 120.0)
     assert machine.pid is None
 
 
 def test_a_shutdown_flushes_both_disks(machine):
     machine.guest.run("mkdir -p /mnt/t && mount /dev/vdb /mnt/t && echo whole > /mnt/t/kept")
-    assert machine.shutdown()
+    assert machine.shutdown(120.0)
     assert machine.pid is None
     kept = run(["debugfs", "-R", "cat /kept", machine.run_dir / DATA_DISK], env={"PATH": "/usr/sbin:/sbin:/usr/bin"})
     assert kept.stdout == b"whole\n"
@@ -267,7 +269,7 @@ with exit_on_signals(), Network("{name}") as net, Machine(spec, network=net) as 
     who: ProcessId = process.who
     owner.send_signal(how)
     try:
-        owner.communicate(timeout=30)
+        owner.communicate(timeout=90)
     finally:
         owner.kill()
     until(lambda: not alive(who), "end of QEMU")

@@ -7,7 +7,7 @@ by a drop-in, everything else is as it is shipped. The truth is the grandmaster'
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hil.virtual.lending import Lender
 from hil.virtual.node import VirtualNode
 from hil.virtual.passenger.seat import CONFIG, RUN_DIR, UNIT, node_toml
 from hil.virtual.site import Golden
-from tests.hil.virtual.waiting import pause, until
+from tests.hil.virtual.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.virtual]
 
@@ -87,7 +87,7 @@ class Timed:
         passenger = replace(node.passenger, extra=(("clock", clock), ("clock.ptp", ptp)))
         node.guest.write_file(CONFIG, node_toml(passenger).encode())
         node.run("systemctl daemon-reload")
-        node.run(f"systemctl stop {UNIT}", timeout_s=60.0)
+        node.run(f"systemctl stop {UNIT}", timeout_s=120.0)
         node.run(f"systemctl start --no-block {PTP4L} {UNIT}")
         node.await_agent()
 
@@ -96,19 +96,38 @@ class Timed:
         got = self.node.run(f"cat {RUN_DIR}/clock.json", check=False)
         return {} if got.exit_code else json.loads(got.out)["status"]
 
-    def until(self, state: str, timeout_s: float = 90.0) -> None:
-        """Wait for a state of the clock."""
+    def until(self, state: str, true: Callable[[dict[str, Any]], bool] = bool) -> dict[str, Any]:
+        """Wait for a state of the clock in which something holds, and return what it says then."""
+        page: dict[str, Any] = {}
+
+        def look() -> bool:
+            page.clear()
+            page.update(self.page())
+            return bool(page.get("state") == state and true(page))
+
         try:
-            until(lambda: self.page().get("state") == state, f"clock '{state}'", self.node, timeout_s)
+            until(look, f"clock '{state}'", self.node, 180.0)
         except AssertionError as error:
             said = self.node.journal(30, PTP4L)
-            raise AssertionError(f"{error}\nclock: {self.page()}\n{said}") from error
+            raise AssertionError(f"{error}\nclock: {page}\n{said}") from error
+        return page
 
     def told(self) -> Told:
         """A stamp beside the truth."""
         words = f"{PYTHON} /run/truth.py {self.ptp.phc_path('a')} {RUN_DIR}"
         rows = json.loads(self.node.run(words, timeout_s=60.0).out)
         return min((Told(*row) for row in rows), key=lambda one: one.half_ns)
+
+    def told_in(self, state: str) -> Told:
+        """A stamp made in this state, beside the truth: a busy emulator may leave it for a moment."""
+        told: list[Told] = []
+
+        def look() -> bool:
+            told.append(self.told())
+            return told[-1].state == state
+
+        until(look, f"a stamp '{state}'", self.node)
+        return told[-1]
 
 
 @pytest.fixture(scope="module")
@@ -136,17 +155,14 @@ def timed(virtual_node: VirtualNode) -> Timed:
 
 def test_stamps_follow_the_grandmasters_hardware_clock(timed: Timed):
     timed.until("locked")
-    told = [timed.told() for _ in range(3)]
+    told = [timed.told_in("locked") for _ in range(3)]
     assert all(one.true for one in told), told
-    assert all(one.state == "locked" for one in told), told
-    page = timed.page()
+    page = timed.until("locked", lambda page: bool(page["port_state"] == "SLAVE"))
     assert page["method"] == "offset"  # all that the mock and the Orin have
-    assert page["port_state"] == "SLAVE"
     assert page["path_delay_ns"] == pytest.approx(500, abs=100)
     assert page["phc"] == timed.ptp.phc_path("b")
-    status = timed.node.agent_status()
-    assert status["clock"]["state"] == "locked"
-    assert status["clock"]["grandmaster"] == page["grandmaster"]
+    known = {"state": "locked", "grandmaster": page["grandmaster"]}
+    until(lambda: known.items() <= timed.node.agent_status().get("clock", {}).items(), f"{known}", timed.node)
     assert timed.node.unit("User")["User"] == "touchline"
 
 
@@ -154,27 +170,23 @@ def test_an_asymmetry_that_comes_later_is_in_the_bound(timed: Timed):
     """ptp4l follows it and cannot see it; the mean delay grows by half of it, and so does our bound."""
     timed.until("locked")
     timed.ptp.asymmetry_ns(4_000_000)
-    until(lambda: abs(timed.ptp.offset_ns() + 2_000_000) < 100_000, "the follower's error", timed.node, 90.0)
-    until(lambda: timed.page()["path_doubt_ns"] > 1_900_000, "the longer path", timed.node, 30.0)
-    timed.until("unlocked")  # the bound is beyond the limit of a millisecond
-    until(lambda: abs(timed.told().error_ns + 2_000_000) < 200_000, "the stamps' error", timed.node, 90.0)
-    told = timed.told()
+    until(lambda: abs(timed.ptp.offset_ns() + 2_000_000) < 100_000, "the follower's error", timed.node)
+    # the longer path is seen, and the bound is beyond the limit of a millisecond
+    timed.until("unlocked", lambda page: (page["path_doubt_ns"] or 0.0) > 1_900_000)
+    until(lambda: abs(timed.told().error_ns + 2_000_000) < 200_000, "the stamps' error", timed.node)
+    told = timed.told_in("unlocked")
     assert told.true, told
-    assert told.state == "unlocked"
 
 
 def test_lost_transmit_stamps_mean_holdover_and_the_lock_comes_back(timed: Timed):
     timed.until("locked")
     epoch = timed.page()["epoch"]
     timed.ptp.lose_tx_stamps(port="b")
-    timed.until("holdover")
-    assert timed.page()["servo"].startswith("not locked: ")
-    held = timed.told()
+    timed.until("holdover", lambda page: str(page["servo"]).startswith("not locked: "))
+    held = timed.told_in("holdover")
     assert held.true, held
-    assert held.state == "holdover"
     timed.ptp.lose_tx_stamps(False)
-    timed.until("locked", 120.0)
-    assert timed.page()["epoch"] == epoch
+    assert timed.until("locked")["epoch"] == epoch
     assert timed.told().true
 
 
@@ -182,13 +194,11 @@ def test_a_reset_hardware_clock_is_seen_and_the_time_holds_over(timed: Timed):
     timed.until("locked")
     epoch = timed.page()["epoch"]
     timed.ptp.step_phc_ns(5_000_000_000, "b")
-    until(lambda: timed.page()["state"] == "holdover", "holdover", timed.node)
+    timed.until("holdover")
     held = timed.told()
     assert held.true, held
-    timed.until("locked", 120.0)
-    pause(1.0)
-    assert timed.page()["epoch"] > epoch
-    assert any("step" in step["text"] for step in timed.page()["steps"])
+    page = timed.until("locked", lambda page: bool(page["epoch"] > epoch))
+    assert any("step" in step["text"] for step in page["steps"])
     assert timed.told().true
     events = timed.node.journal(400, UNIT)
     assert "the hardware clock stepped" in events

@@ -30,7 +30,7 @@ THERMAL = "touchline-thermal.service"
 HOLD = "touchline-thermal-hold.service"
 VENDOR = "nvfancontrol.service"
 LINE_PCT = 53.0  # of the asked line at 60 C, 53.3 %, less a step of the PWM
-LATE_RESTART = "[Service]\nRestartSec=30\n"
+LATE_RESTART = "[Service]\nRestartSec=240\n"
 VENDOR_UNIT = """[Service]
 ExecStart=/bin/sh -c 'while :; do for d in /sys/class/hwmon/hwmon*; do read -r n <$$d/name; \
 test "$$n" = pwmfan && echo 51 >$$d/pwm1; done; sleep 0.5; done'
@@ -49,7 +49,7 @@ class Cooled:
 
     def set_up(self) -> None:
         """The agent stopped, all zones at 60 C, and the service on its line."""
-        self.node.run(f"systemctl stop {UNIT}", timeout_s=60.0)
+        self.node.run(f"systemctl stop {UNIT}", timeout_s=120.0)
         self.node.guest.write_file(CONFIG, self.config.encode())
         self.node.thermal.set_all_c(60.0)
         self.node.run(f"systemctl start {THERMAL}", timeout_s=90.0)
@@ -65,7 +65,7 @@ class Cooled:
         got = self.node.run(f"cat {RUN_DIR}/thermal.json", check=False)
         return {} if got.exit_code else json.loads(got.out)
 
-    def until(self, holds: Callable[[], object], what: str, timeout_s: float = 60.0) -> float:
+    def until(self, holds: Callable[[], object], what: str, timeout_s: float = 120.0) -> float:
         """Wait, the rotor turning meanwhile; status and journal are in the failure."""
 
         def look() -> bool:
@@ -80,12 +80,17 @@ class Cooled:
     def codes(self) -> set[str]:
         return {fault["code"] for fault in self.status().get("faults", ())}
 
+    def well(self) -> bool:
+        """Whether the service has spoken and names no fault."""
+        status = self.status()
+        return bool(status) and not status["faults"]
+
     def settle(self) -> None:
         """On the line at 60 C, nothing wrong, seen from the host's side."""
-        self.until(lambda: LINE_PCT <= self.node.fan.duty_pct() < LINE_PCT + 5 and not self.codes(), "the line", 120.0)
+        self.until(lambda: LINE_PCT <= self.node.fan.duty_pct() < LINE_PCT + 5 and self.well(), "the line")
 
-    def full(self, timeout_s: float = 30.0) -> None:
-        self.until(lambda: self.node.fan.duty_pct() == 100.0, "full speed on the host's side", timeout_s)
+    def full(self) -> None:
+        self.until(lambda: self.node.fan.duty_pct() == 100.0, "full speed on the host's side", 60.0)
 
     def shown(self, name: str, unit: str = THERMAL) -> str:
         """A property of a unit."""
@@ -138,7 +143,7 @@ def test_each_sensor_dying_alone(cooled: Cooled, zone: str):
     cooled.until(lambda: wanted in cooled.codes(), f"a fault of {zone}")
     assert cooled.node.fan.duty_pct() >= LINE_PCT
     cooled.node.thermal.recover(zone)
-    cooled.until(lambda: not cooled.codes(), "recovery")
+    cooled.until(cooled.well, "recovery")
 
 
 def test_the_line_is_held_and_said(cooled: Cooled):
@@ -155,10 +160,10 @@ def test_all_sensors_dying_together(cooled: Cooled):
     for zone in ZONES:
         cooled.node.thermal.fail(zone)
     cooled.full()
-    assert cooled.status()["hot"] is True
+    cooled.until(lambda: cooled.status().get("hot") is True, "word of it")
     for zone in ZONES:
         cooled.node.thermal.recover(zone)
-    cooled.until(lambda: cooled.status().get("hot") is False, "recovery", 90.0)
+    cooled.until(lambda: cooled.status().get("hot") is False, "recovery")
 
 
 def test_a_stalled_fan_and_a_dead_tachometer(cooled: Cooled):
@@ -166,7 +171,7 @@ def test_a_stalled_fan_and_a_dead_tachometer(cooled: Cooled):
     cooled.until(lambda: "fan_stalled" in cooled.codes(), "the stall")
     cooled.full()
     cooled.node.fan.release()
-    cooled.until(lambda: "fan_stalled" not in cooled.codes(), "recovery", 90.0)
+    cooled.until(lambda: "fan_stalled" not in cooled.codes(), "recovery")
     cooled.node.fan.fail_tachometer()
     cooled.until(lambda: "tachometer" in cooled.codes(), "the dead tachometer")
     cooled.full()
@@ -182,16 +187,16 @@ def test_the_fans_driver_bound_again_under_another_number(cooled: Cooled):
 def test_kill_9_leaves_full_speed(cooled: Cooled):
     cooled.restart_late()
     cooled.kill()
-    cooled.full(5.0)
+    cooled.full()
     assert cooled.node.fan.enabled()
-    cooled.until(lambda: cooled.shown("SubState") == "auto-restart", "the end of what runs after its death", 10.0)
+    cooled.until(lambda: cooled.shown("SubState") == "auto-restart", "the end of what runs after its death")
     assert cooled.node.fan.duty_pct() == 100.0
 
 
 def test_a_stopped_process_is_killed_by_the_watchdog_and_leaves_full_speed(cooled: Cooled):
     cooled.restart_late()
     cooled.node.run(f"kill -STOP {cooled.shown('MainPID')}")
-    cooled.full(30.0)
+    cooled.full()
 
 
 @pytest.mark.virtual(failed_units=[THERMAL])
@@ -199,35 +204,35 @@ def test_given_up_the_fan_stays_at_full_speed_whatever_the_kernels_governor_want
     """A configuration that cannot be read: no restart for ever, no silence, no fan that goes down as the node cools."""
     cooled.node.guest.write_file(CONFIG, f"{cooled.config}\nno toml".encode())
     cooled.kill()
-    cooled.until(lambda: cooled.shown("ActiveState") == "failed", "the end", 90.0)
+    cooled.until(lambda: cooled.shown("ActiveState") == "failed", "the end")
     assert cooled.shown("ExecMainStatus") == "3"
     assert cooled.shown("NRestarts") == "1"
     cooled.until(lambda: "ExecMainStatus=3" in cooled.node.run("cat /var/log/touchline/given-up.log").out, "its word")
     cooled.until(lambda: cooled.shown("ActiveState", HOLD) == "active", "the hold")
     cooled.lowest_pct(70.0, 50.0, 40.0)
-    cooled.full(5.0)
+    cooled.full()
     cooled.node.run(f"systemctl stop {HOLD}")
-    assert cooled.lowest_pct(70.0, 50.0, 40.0) < 90.0  # what it is there for
+    cooled.until(lambda: cooled.lowest_pct(70.0, 50.0, 40.0) < 90.0, "what it is there for")
     cooled.node.guest.write_file(CONFIG, cooled.config.encode())
     cooled.node.run(f"systemctl start {HOLD}")
-    cooled.full(10.0)
+    cooled.full()
     cooled.node.run(f"systemctl start {THERMAL}", timeout_s=90.0)
     assert cooled.shown("ActiveState", HOLD) == "inactive"
-    cooled.until(lambda: cooled.status().get("hot") is False, "the service at work", 20.0)
+    cooled.until(lambda: cooled.status().get("hot") is False, "the service at work")
 
 
 def test_the_vendors_daemon_is_stopped_and_given_back(cooled: Cooled):
-    cooled.node.run(f"systemctl stop {THERMAL}", timeout_s=60.0)
+    cooled.node.run(f"systemctl stop {THERMAL}", timeout_s=90.0)
     cooled.node.guest.write_file(f"/etc/systemd/system/{VENDOR}", VENDOR_UNIT.encode())
     cooled.node.run(f"systemctl daemon-reload; systemctl enable --now {VENDOR}")
     cooled.node.run(f"systemctl start {THERMAL}", timeout_s=90.0)
-    assert cooled.shown("ActiveState", VENDOR) == "inactive"
-    cooled.until(lambda: cooled.node.fan.duty_pct() < 95.0 and not cooled.codes(), "the service at work")
+    cooled.until(lambda: cooled.shown("ActiveState", VENDOR) == "inactive", "the fan taken")
+    cooled.until(lambda: cooled.node.fan.duty_pct() < 95.0 and cooled.well(), "the service at work")
     cooled.node.run(f"systemctl start {VENDOR}")  # somebody starts it: it is stopped again
     cooled.until(lambda: cooled.shown("ActiveState", VENDOR) == "inactive", "the fan taken again")
     cooled.kill()
     cooled.until(lambda: cooled.shown("NRestarts") == "1", "a restart")
     cooled.until(lambda: cooled.shown("ActiveState", VENDOR) == "inactive", "taken after it")
-    cooled.node.run(f"systemctl stop {THERMAL}", timeout_s=60.0)
+    cooled.node.run(f"systemctl stop {THERMAL}", timeout_s=90.0)
     cooled.until(lambda: cooled.shown("ActiveState", VENDOR) == "active", "the daemon back")
     cooled.node.run(f"systemctl disable --now {VENDOR}")

@@ -23,7 +23,7 @@ def frames(site: VirtualSite) -> int:
 @pytest.mark.virtual(tidy=True)
 def test_they_find_each_other_by_arp(virtual_twins: VirtualSite):
     a, b = virtual_twins.node("a"), virtual_twins.node("b")
-    answer = a.run(f"ip neigh flush dev eth0; arping -c 1 -w 5 -I eth0 {b.address}").out
+    answer = a.run(f"ip neigh flush dev eth0; arping -c 1 -w 25 -I eth0 {b.address}").out
     assert MACS["b"].upper() in answer.upper()
     b.net.unplug()
     assert a.run(f"arping -c 1 -w 2 -I eth0 {b.address}", check=False).exit_code != 0
