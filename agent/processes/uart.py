@@ -26,6 +26,7 @@ _LOOK_NS: Final = 100_000_000  # how soon the parent is heard at the latest
 _LAST_NS: Final = 100_000_000  # for what waits at the end
 _POLL_NS: Final = 1_000_000
 _HEARD_AT_ONCE: Final = 64
+_LAST_TURNS: Final = 64  # more than the kernel keeps for us
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _STATES: Final = {
     ClockState.LOCKED: LineFlag.LOCKED,
@@ -112,21 +113,25 @@ class Desk:
             if message["type"] == "role":
                 self._maker.standby = message["role"] != PairRole.ACTIVE.value
 
-    def _hear_link(self) -> None:
+    def _hear_link(self) -> bool:
+        """Take what the inferences told, a bounded number a turn; True when there may be more."""
         for _ in range(_HEARD_AT_ONCE):
             try:
                 data = self._link.recv(MAX_MESSAGE_BYTES + 1, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return
+                return False
             if not data:
-                return
+                return False
             sight = read_sight(data)
             self.writer.outbox.offer(self._maker.line(sight), sight.seen_ns)
+        return True
 
     def finish(self) -> None:
-        """Write what still waits, within 100 ms, and give the port back once the wire has it."""
+        """Write what still waits, within 100 ms, and give the port back once the wire has it; the rest is counted."""
+        for _ in range(_LAST_TURNS):
+            if not self._hear_link():
+                break
         writer, deadline_ns = self.writer, monotonic_ns() + _LAST_NS
-        self._hear_link()
         while (port := writer.port) is not None and (now_ns := monotonic_ns()) < deadline_ns:
             writer.pump(now_ns)
             outbox = writer.outbox

@@ -276,9 +276,9 @@ class Recorder:
 
     @property
     def caught_up(self) -> bool:
-        """Whether nothing of the ring waits for the encoder, or nobody wants it."""
+        """Whether nothing of the ring waits for the encoder, or nobody wants it; one that begins yet is wanted too."""
         waits = self._reader.ledger().lag or self._held is not None or (self.run is not None and self.run.encoder.busy)
-        return self.run is None or self.run.parked or not waits
+        return self._is_to_stand or not waits
 
     @property
     def state(self) -> str:

@@ -67,13 +67,13 @@ class Node:
         self.process.kill()
         self.process.wait()
 
-    def end(self, timeout_s: float = 20.0) -> int:
+    def end(self, timeout_s: float = 60.0) -> int:
         """SIGTERM and its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.wait(timeout_s)
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         """Its exit code once it has ended by itself."""
         assert self.process is not None
         return self.process.wait(timeout_s)
@@ -85,7 +85,7 @@ class Node:
             self.process.wait()
 
 
-def wait_for(condition: Callable[[], bool], what: str, node: Node, timeout_s: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], what: str, node: Node, timeout_s: float = 60.0) -> None:
     """Wait for a condition with a deadline; the agent's log is in the failure."""
     deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
     while not condition():
@@ -137,7 +137,7 @@ key_file = "{identity.key_file}"
 [metrics]
 port = 0
 [process]
-drain_s = 10.0
+drain_s = 20.0
 """
     )
     return "".join(parts)

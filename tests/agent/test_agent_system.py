@@ -30,12 +30,24 @@ def node(rack: Rack, tmp_path: Path) -> Iterator[Node]:
     made.close()
 
 
+METRICS = (
+    r'touchline_stage_ms\{process="inference0",quantile="p99",stage="infer"\} [\d.e-]+',
+    r'touchline_frames_total\{what="captured"\} [1-9]',
+    r'touchline_records_total\{what="acknowledged"\} [1-9]',
+    r'touchline_spool\{unit="records"\} \d',
+    r"touchline_up 1.0",
+)
+
+
 def queued(node: Node) -> int:
     return int(node.status().get("queued", 0))
 
 
 def test_a_finite_source_ends_with_every_record_delivered_once(rack: Rack, node: Node):
+    """The ring holds all of them: how long this machine does not run the inference is no part of it."""
     node.edit("[camera.options]", "[camera.options]\nframes = 60")
+    node.edit("slots = 16", "slots = 80")
+    node.edit("[publish]", "max_lag_ms = 0\n[publish]")
     sink = rack.subscriber()
     node.start()
     assert node.wait() == 0, node.log
@@ -52,16 +64,14 @@ def test_metrics_and_status_show_stages_frames_and_spool(rack: Rack, node: Node)
     wait_for(lambda: node.status().get("state") == "running" and queued(node) > 100, "records", node)
     found = re.search(r"http://127\.0\.0\.1:\d+/metrics", node.log)
     assert found
-    with urllib.request.urlopen(found[0], timeout=5) as answer:
-        page = answer.read().decode()
-    for line in (
-        r'touchline_stage_ms\{process="inference0",quantile="p99",stage="infer"\} [\d.e-]+',
-        r'touchline_frames_total\{what="captured"\} [1-9]',
-        r'touchline_records_total\{what="acknowledged"\} [1-9]',
-        r'touchline_spool\{unit="records"\} \d',
-        r"touchline_up 1.0",
-    ):
-        assert re.search(line, page), line
+    address = found[0]
+
+    def page() -> str:
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            return str(answer.read().decode())
+
+    for line in METRICS:
+        wait_for(lambda line=line: bool(re.search(line, page())), line, node)  # type: ignore[misc]
     assert node.end() == 0
 
 
@@ -73,6 +83,12 @@ def test_sigterm_drains_within_the_deadline_and_reports_it(rack: Rack, node: Nod
     assert node.status()["queued"] == node.status()["acknowledged"]
     wait_for(lambda: len(sink.seen) == node.status()["queued"], "all records at the sink", node)
     assert "SIGTERM received" in node.log
+
+
+def degraded(node: Node) -> str:
+    """Why its state is degraded; empty in any other."""
+    status = node.status()
+    return str(status["reason"]) if status.get("state") == "degraded" else ""
 
 
 @pytest.mark.parametrize("victim", ["capture0", "inference0", "publisher"])
@@ -131,7 +147,7 @@ def test_a_broker_that_is_down_at_the_start_gets_everything_later(rack: Rack, no
     rack.broker.stop()
     node.start()
     wait_for(lambda: queued(node) > 100, "records in the spool", node)
-    assert "nothing listens at broker" in node.log
+    wait_for(lambda: "nothing listens at broker" in node.log, "the reason", node)
     rack.broker.start()
     wait_for(lambda: node.status()["acknowledged"] > 100, "acknowledgements", node)
     assert node.end() == 0
@@ -183,8 +199,7 @@ def test_one_lost_camera_leaves_the_other_at_work(rack: Rack, tmp_path: Path):
         node.start()
         wait_for(lambda: node.status().get("state") == "running", "both cameras", node)
         os.kill(node.child_pid("inference1"), signal.SIGKILL)
-        wait_for(lambda: node.status()["state"] == "degraded", "the degraded state", node)
-        assert "camera 2 is given up" in node.status()["reason"]
+        wait_for(lambda: "camera 2 is given up" in degraded(node), "the degraded state", node)
         processed = node.status()["frames"]["processed"]
         wait_for(lambda: node.status()["frames"]["processed"] > processed + 50, "frames of camera 1", node)
         assert node.end() == 0
@@ -195,16 +210,18 @@ def test_one_lost_camera_leaves_the_other_at_work(rack: Rack, tmp_path: Path):
 def test_a_slow_camera_does_not_cost_the_publisher_its_drain(rack: Rack, node: Node):
     node.edit("rate_hz = 50.0", "rate_hz = 0.1")
     node.start()
-    wait_for(lambda: node.status().get("state") == "running", "the first frame", node)
+    wait_for(lambda: node.status().get("frames", {}).get("processed", 0) > 0, "the first frame", node)
     assert node.end() == 0
     assert "killed" not in node.log
 
 
 def test_status_of_a_dead_agent_says_gone_and_exits_6(rack: Rack, node: Node):
     node.start()
+    assert node.process is not None
     wait_for(lambda: node.status().get("state") == "running", "frames", node)
     argv = [sys.executable, "-m", "touchline.cli", "agent", "status", "--json", "--config", str(node.config)]
-    assert json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)["state"] == "running"
+    told = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
+    assert told["pid"] == node.process.pid and told["state"] in ("running", "degraded")
     node.kill()
     done = subprocess.run(argv, capture_output=True, check=False)
     assert done.returncode == 6
@@ -315,7 +332,7 @@ def test_an_expired_certificate_is_named_and_nothing_is_lost(rack: Rack, tmp_pat
         expired.start()
         wait_for(lambda: queued(expired) > 50 and "expired" in expired.log, "the reason", expired)
         spooled = queued(expired)
-        assert expired.status()["link"]["fault"] == "certificate_expired"
+        wait_for(lambda: expired.status()["link"]["fault"] == "certificate_expired", "its name", expired)
         expired.end()
         assert expired.status()["acknowledged"] == 0
         rack.ca.client(NAME)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from agent.record.mirror.receiver import MirrorReceiver
 from agent.record.mirror.tls import Identity
 from agent.record.spare import digest_file, sha256_of
 from hil.rack.pki import LocalCa
+from tests.agent.record.helpers import free_port
 from touchline.config import NodeConfig, parse
 from touchline.config.record import RecordSection
 from touchline.errors import ConfigError, LinkError, ResourceError, TouchlineError
@@ -217,8 +217,7 @@ def twin(desk: Desk) -> Iterator[MirrorReceiver]:
     config = desk.config()
     files = desk.ca.client("node-b")
     theirs = config.mqtt.model_copy(update={"cert_file": files.cert_file, "key_file": files.key_file})
-    with socket.create_server(("127.0.0.1", 0)) as free_port:
-        address = f"127.0.0.1:{free_port.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     shelf = Shelf(desk.folder / "mirror", Bounds(1 << 30), lambda *_: None)
     made = MirrorReceiver(address, Identity(theirs, "node-a"), 1, shelf)
     yield made

@@ -15,10 +15,11 @@ from agent.cli import status_text
 from failover.core.types import Gate, Role
 from failover.link import Opened, PublisherPort, PublisherWord, socket_path
 from tests.agent.node import NAME, Node, wait_for
-from tests.agent.publish.rack import Rack
+from tests.agent.publish.rack import Rack, Subscriber
 from touchline.timeline import monotonic_ns
 
 pytestmark = pytest.mark.system
+LEASE_NS = 60_000_000_000  # it does not run out because this process has to wait for its turn
 SECTION = """
 [failover]
 pair = "goal-1"
@@ -46,7 +47,7 @@ class Service:
                 self.word = said
         is_open, epoch = self.gate
         role = Role.ACTIVE if is_open else Role.STANDBY
-        self.port.send(Gate(is_open, epoch, monotonic_ns() + 200_000_000 * is_open, role))
+        self.port.send(Gate(is_open, epoch, monotonic_ns() + LEASE_NS * is_open, role))
         return True
 
     def fit(self) -> bool:
@@ -57,6 +58,13 @@ class Service:
     def gone(self) -> bool:
         self.turn()
         return self.word is not None and not self.word.pipeline.health.publishing
+
+
+def shut_and_arrived(node: Node, sink: Subscriber) -> bool:
+    """Whether the gate is shut, and all that left before is at the sink."""
+    status = node.status()
+    shut = status["failover"]["role"] == "standby" and status["link"]["in_flight"] == 0
+    return bool(shut and len(sink.seen) == status["acknowledged"])
 
 
 @pytest.fixture
@@ -79,25 +87,27 @@ def test_a_node_publishes_while_its_gate_is_open_and_says_what_it_is(rack: Rack,
     node.start()
     wait_for(service.fit, "a fit node", node)
     wait_for(lambda: service.turn() and node.status().get("failover", {}).get("held_batches", 0) > 20, "frames", node)
-    status = node.status()
-    assert status["state"] == "running" and status["queued"] > 0
+    wait_for(lambda: service.turn() and node.status()["state"] == "running", "a status of frames", node)
+    wait_for(lambda: service.turn() and "tl/v1/node-t/health" in sink.topics, "its health", node)
     assert not sink.seen, "a standby is silent"
-    assert "tl/v1/node-t/health" in sink.topics, "its health is not"
+    status = node.status()
+    assert status["queued"] > 0
     assert (status["failover"]["role"], status["failover"]["open"]) == ("standby", False)
     service.gate = (True, 41)
     wait_for(lambda: service.turn() and len(sink.frames) > 60, "records", node)
+    wait_for(lambda: service.turn() and bool(service.opened), "word of the open gate", node)
     assert service.opened[0].epoch == 41 and service.opened[0].first is not None
-    wait_for(lambda: service.turn() and node.status()["failover"]["role"] == "active", "the role", node)
+    words = "failover active, epoch 41, gate open"
+    wait_for(lambda: service.turn() and words in status_text(node.status()), "the role", node)
     status = node.status()
     assert status["epoch"] == 41 and status["failover"]["service"]
-    assert "failover active, epoch 41, gate open" in status_text(status)
     found = re.search(r"http://127\.0\.0\.1:\d+/metrics", node.log)
     assert found
-    with urllib.request.urlopen(found[0], timeout=5) as answer:
+    with urllib.request.urlopen(found[0], timeout=30) as answer:  # of the same view as the status, or a newer one
         page = answer.read().decode()
     assert "touchline_failover_epoch 41.0" in page and 'touchline_failover_role{role="active"} 1.0' in page
     service.gate = (False, 41)
-    wait_for(lambda: service.turn() and node.status()["failover"]["role"] == "standby", "the other role", node)
+    wait_for(lambda: service.turn() and shut_and_arrived(node, sink), "the other role", node)
     seen = len(sink.seen)
     held = node.status()["failover"]["held_batches"]
     wait_for(lambda: service.turn() and node.status()["failover"]["held_batches"] > held + 20, "frames", node)

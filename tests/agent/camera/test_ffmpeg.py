@@ -104,7 +104,7 @@ def test_frames_land_in_the_given_memory_and_nowhere_else(video: Path):
     with FfmpegReader(video) as reader:
         assert reader.frame_bytes == WIDTH * HEIGHT * 3
         for slot in slots:
-            assert reader.wait(10) and reader.readinto(slot.data)
+            assert reader.wait(60) and reader.readinto(slot.data)
     assert (slots[:, reader.frame_bytes :] == 7).all()
     assert [grey_of(slot[: reader.frame_bytes].reshape(HEIGHT, WIDTH, 3)) for slot in slots] == [0, 1, 2]
 

@@ -5,6 +5,8 @@ All of them read the same CLOCK_REALTIME, so the truth is known: PTP time here i
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import pytest
 
@@ -69,11 +71,15 @@ class Clocked:
                 self.errors.append((error_ns, stamp.bound_ns + link.half_ns, stamp.state))
             sleep_until(min(next_ns, monotonic_ns() + 10_000_000))
 
-    def until(self, state: str, within_s: float = 40.0) -> None:
+    def until(self, state: str, within_s: float = 60.0) -> None:
         """Turn until the page's state is this one."""
+        self.turn_until(lambda status: status.get("state") == state, state, within_s)
+
+    def turn_until(self, wanted: Callable[[Any], bool], what: str, within_s: float = 60.0) -> None:
+        """Turn until the page says what is wanted."""
         deadline_ns = monotonic_ns() + int(within_s * 1e9)
-        while self.status.get("state") != state:
-            assert monotonic_ns() < deadline_ns, f"not {state} within {within_s:g} s: {self.status}"
+        while not wanted(self.status):
+            assert monotonic_ns() < deadline_ns, f"not {what} within {within_s:g} s: {self.status}"
             self.turn()
 
     def turns(self, count: int) -> None:
@@ -137,7 +143,7 @@ def test_a_master_that_falls_silent_means_holdover_then_unlocked_and_back(ptp_ne
     node.until("locked")
     master = node.status["grandmaster"]
     net.stop("gm")
-    node.until("holdover", 10.0)
+    node.until("holdover")
     assert node.status["grandmaster"] == master
     assert node.status["servo"].startswith("not locked: ")
     node.until("unlocked")
@@ -156,7 +162,7 @@ def test_another_grandmaster_is_another_epoch(ptp_net, clocked):  # noqa: F811
     node.until("locked")
     first, epoch = node.status["grandmaster"], node.status["epoch"]
     net.stop("gm")
-    node.until("holdover", 15.0)
+    node.until("holdover")
     node.until("locked")
     assert node.status["epoch"] == epoch + 1
     assert node.status["grandmaster"] != first
@@ -172,9 +178,9 @@ def test_a_master_that_answers_no_delay_request_gives_no_time(ptp_net, clocked):
     net.start_ptp4l("node", {"slaveOnly": 1})
     node = clocked(net, "node")
     node.turns(40)
+    node.turn_until(lambda status: "no answer to delay requests" in status["servo"], "silence")
     assert node.status["port_state"] == "UNCALIBRATED" and node.status["counters"]["syncs"] == 0
     assert node.status["state"] == "unlocked" and node.status["mappings"] == {}
-    assert "no answer to delay requests" in node.status["servo"]
 
 
 def test_peer_to_peer_the_whole_delay_is_in_the_bound(ptp_net, clocked):  # noqa: F811
@@ -199,9 +205,8 @@ def test_a_wrong_asymmetry_shifts_the_time_unseen(ptp_net, clocked, asymmetry_ns
     node = clocked(net, "node")
     node.until("locked")
     node.turns(10)
-    error_ns, bound_ns, _state = node.errors[-1]
-    assert error_ns == pytest.approx(asymmetry_ns, abs=200_000)
-    assert bound_ns < 200_000
+    assert median(error_ns for error_ns, _, _ in node.errors[-200:]) == pytest.approx(asymmetry_ns, abs=200_000)
+    assert median(bound_ns for _, bound_ns, _ in node.errors[-200:]) < 200_000
 
 
 @pytest.mark.parametrize(("announced_s", "flags", "utc_offset_s"), [(36, "1", 37), (0, "1", 37), (38, "1", 38)])
@@ -236,7 +241,7 @@ def test_a_ptp4l_that_dies_is_named_and_found_again(ptp_net, clocked):  # noqa: 
     node = clocked(net, "node")
     node.until("locked")
     running.kill()
-    node.until("holdover", 10.0)
+    node.until("holdover")
     assert "ptp4l" in node.status["trouble"]
     net.start_ptp4l("node", {"slaveOnly": 1})
     node.until("locked")
@@ -257,8 +262,7 @@ def test_a_clock_process_that_dies_leaves_a_time_that_holds_over_and_its_next_li
     again = ClockService(node.config, node.events.extend)
     node.service = again
     again.open()
-    node.turns(4)
-    assert node.status["state"] == "holdover"
+    node.until("holdover")
     assert node.status["epoch"] == epoch
     node.until("locked")
     assert node.status["epoch"] == epoch + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,11 @@ def test_before_the_clock_process_has_spoken(tmp_path: Path):
 
 def test_what_it_says_goes_on_with_the_present_stamp_and_without_its_mappings(tmp_path: Path):
     spoken(tmp_path, mapping())
+    begun_ns = monotonic_ns()
     view = look(tmp_path, MONOTONIC)
     assert view.stamp.state is ClockState.LOCKED
     assert view.stamp.epoch == 3
-    assert abs(view.stamp.ptp_ns - PTP_NS - monotonic_ns()) < S
+    assert begun_ns <= view.stamp.ptp_ns - PTP_NS <= monotonic_ns()
     assert view.trouble == ""
     assert "mappings" not in view.says
     assert view.says["grandmaster"] == "001122.fffe.334455"
@@ -66,7 +68,7 @@ def test_the_worst_of_the_cameras_clocks_counts_and_only_those(tmp_path: Path):
     assert look(tmp_path, TSC, Timebase.MONOTONIC_RAW).stamp.state is ClockState.HOLDOVER
     view = look(tmp_path, TSC, MONOTONIC)
     assert view.stamp.state is ClockState.UNLOCKED
-    assert view.trouble == "clock unlocked: bound 3.1 µs exceeds the limit 1 µs"
+    assert re.fullmatch(r"clock unlocked: bound 3\.1\d* µs exceeds the limit 1 µs", view.trouble)
 
 
 def test_a_camera_on_a_clock_that_nothing_maps_is_unlocked_and_why(tmp_path: Path):
@@ -90,13 +92,14 @@ def test_a_silent_clock_process_measures_nothing(tmp_path: Path):
     for name in ("offset_ns", "path_delay_ns", "residual_ns"):
         assert view.says[name] is None
     assert view.says["grandmaster"] == "001122.fffe.334455", "the time that is held over is still that one's"
-    assert view.says["servo"] == "not locked: the clock process has been silent for 20 s"
+    assert re.fullmatch(r"not locked: the clock process has been silent for 2\d(\.\d+)? s", view.says["servo"])
     assert view.says["port_state"] == ""
     assert view.stamp.state is ClockState.UNLOCKED
-    assert "silent for 20 s" in view.trouble
+    assert "silent for 2" in view.trouble
 
 
 def test_it_may_be_late_by_a_few_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    late_ns = monotonic_ns() + SILENT_NS - S
     spoken(tmp_path, mapping())
-    monkeypatch.setattr(clock_module, "monotonic_ns", lambda: monotonic_ns() + SILENT_NS - S)
+    monkeypatch.setattr(clock_module, "monotonic_ns", lambda: late_ns)
     assert look(tmp_path, MONOTONIC).says["offset_ns"] == -12

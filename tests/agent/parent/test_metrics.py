@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import urllib.request
 
 import pytest
@@ -14,16 +15,16 @@ pytestmark = pytest.mark.system
 
 
 def test_it_stops_without_waiting_for_its_next_look():
-    """By itself it looks each half second; ten times it would take five seconds."""
-    spent_ns = 0
+    """By itself it looks each half second: a quarter of one in the median, which one pause of the machine leaves."""
+    spent_ns = []
     for _ in range(10):
         server = MetricsServer("127.0.0.1", 0, lambda: None)
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=5.0) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=30.0) as answer:
             assert answer.status == 200
         at_ns = monotonic_ns()
         server.close()
-        spent_ns += monotonic_ns() - at_ns
-    assert spent_ns / 1e9 < 1.5
+        spent_ns.append(monotonic_ns() - at_ns)
+    assert statistics.median(spent_ns) / 1e9 < 0.15, spent_ns
 
 
 def test_a_port_that_is_taken_is_told_of():

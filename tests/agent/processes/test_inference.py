@@ -28,7 +28,7 @@ from touchline.record import RECORD, new_records
 from touchline.timeline import ClockState, Stamp, Timebase, monotonic_ns
 
 PEOPLE = 3
-MS = 1_000_000
+MS, S = 1_000_000, 1_000_000_000
 
 
 class Now:
@@ -149,12 +149,13 @@ def test_no_people_is_no_loss(make):
 
 def test_a_lag_is_measured_within_one_epoch_and_by_the_landing_between_two(make):
     desk = make(source="ptp")
+    desk.work._max_lag_ns = 60 * S
     now = desk.now.now()
-    desk.frame(ptp_ns=now.ptp_ns - 400 * MS)
+    desk.frame(ptp_ns=now.ptp_ns - 100 * S)
     assert desk.work._lagging
-    desk.frame(ptp_ns=now.ptp_ns - 3600 * 10**9, epoch=0)
+    desk.frame(ptp_ns=now.ptp_ns - 3600 * S, epoch=0)
     assert not desk.work._lagging
-    assert desk.child.stages["exposure_to_link"].summary().p50 < 10_000
+    assert desk.child.stages["exposure_to_link"].summary().max < 1_000_000
 
 
 # --- the tracker, when time moves ---

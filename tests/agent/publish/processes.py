@@ -76,6 +76,7 @@ class PublisherProcess:
         self.word = None
         self.roles.clear()
         self._records, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._records.settimeout(60.0)  # while it starts, its frames wait: none is to be lost
         self._control, child_end = control.pair()
         self._records.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         spec = ChildSpec(
@@ -97,13 +98,14 @@ class PublisherProcess:
         """One frame of camera 1 from the inference."""
         rows = new_records(people)
         rows["camera"], rows["frame"], rows["ptp_ns"], rows["x_m"] = 1, number, ptp_ns, np.arange(people)
-        self._records.send(frame_message(Look(1, number, ptp_ns), rows), socket.MSG_DONTWAIT)
+        self._records.send(frame_message(Look(1, number, ptp_ns), rows))
 
-    def gate(self, *, is_open: bool, epoch: int, covered: tuple[CameraCursor, ...], for_ms: int = 100) -> None:
-        """The service's word of this moment."""
+    def gate(self, *, is_open: bool, epoch: int, covered: tuple[CameraCursor, ...], for_ms: int = 60_000) -> int:
+        """The service's word of this moment; until when it is good. By itself it does not run out during a test."""
         role = PairRole.ACTIVE if is_open else PairRole.STANDBY
         until_ns = monotonic_ns() + (for_ms * MS if is_open else 0)
         self.service.send(Gate(is_open, epoch, until_ns, role, True, covered))
+        return until_ns
 
     def hear(self) -> None:
         """Take what it says to its service and to its parent."""
@@ -134,9 +136,9 @@ class PublisherProcess:
 
     def stop(self) -> int:
         """In good order; its exit code."""
-        deadline_ns = monotonic_ns() + 5_000 * MS
+        deadline_ns = monotonic_ns() + 30_000 * MS
         control.send(self._control, {"type": "stop", "deadline_ns": deadline_ns, "reason": "enough"})
-        return self.process.wait(15.0)
+        return self.process.wait(60.0)
 
     def close(self) -> None:
         """Whatever is left of it."""

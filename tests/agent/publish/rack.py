@@ -21,8 +21,9 @@ from touchline.mqtt import AGGREGATOR, SINK_TOPIC, BrokerClient, MqttSettings, m
 from touchline.record import new_records, unpack_batch
 from touchline.timeline import monotonic_ns, sleep_until
 
-QUICK = LinkPolicy(first_retry_s=0.02, max_retry_s=0.1, greeting_timeout_s=2.0, ack_timeout_s=2.0)
-DEADLINE_S = 20.0
+QUICK = LinkPolicy(first_retry_s=0.02, max_retry_s=0.1, greeting_timeout_s=20.0, ack_timeout_s=20.0)
+IMPATIENT = replace(QUICK, ack_timeout_s=2.0)
+DEADLINE_S = 60.0
 
 
 def wait_for(condition: Callable[[], bool], what: str, step: Callable[[], object] | None = None) -> None:
@@ -107,8 +108,8 @@ class Rack:
             identity.ca_file,
             identity.cert_file,
             identity.key_file,
-            connect_timeout_s=2.0,
-            handshake_timeout_s=2.0,
+            connect_timeout_s=20.0,
+            handshake_timeout_s=20.0,
         )
         return replace(settings, **changes)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import statistics
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.publish.publisher import Publisher
-from agent.publish.pulse import STALLED
+from agent.publish.pulse import PATIENCE_NS, STALLED, UNHEARD
 from agent.publish.spool import Spool, SpoolSettings
 from failover.core.types import Gate, Role
 from hil.failover.namespace import Namespace, why_not
 from hil.rack.broker import Broker, BrokerSpec
 from hil.rack.pki import LocalCa
-from tests.agent.publish.rack import Rack, frame, run_until
+from tests.agent.publish.rack import DEADLINE_S, Rack, frame, run_until
 from touchline.run import need, run
 from touchline.timeline import monotonic_ns
 
@@ -24,7 +25,9 @@ pytestmark = [pytest.mark.system, pytest.mark.skipif(bool(why_not()), reason=why
 
 MS = 1_000_000
 PORT = 18883
-OURS, THEIRS = "198.18.77.1", "198.18.77.2"  # RFC 2544: for benchmarks, in nobody's network
+# RFC 2544: for benchmarks, in nobody's network; four addresses for each process that runs these tests
+OURS, THEIRS = (f"198.18.{os.getpid() % 16_384 >> 6}.{(os.getpid() % 64) * 4 + last}" for last in (1, 2))
+CUTS = 3
 
 
 class Far:
@@ -78,10 +81,12 @@ def active_publisher(far: Far) -> Publisher:
     return publisher
 
 
-def send_for(publisher: Publisher, number: int, for_ms: float) -> int:
+def send_until(publisher: Publisher, number: int, condition: Callable[[], bool], what: str) -> int:
     """A frame each 20 ms; the number after the last."""
-    end_ns = monotonic_ns() + int(for_ms * MS)
-    while (now_ns := monotonic_ns()) < end_ns:
+    end_ns = monotonic_ns() + int(DEADLINE_S * 1e9)
+    while not condition():
+        now_ns = monotonic_ns()
+        assert now_ns < end_ns, f"timed out waiting for {what}"
         publisher.offer(frame(number), now_ns)
         number += 1
         while (left_ns := now_ns + 20 * MS - monotonic_ns()) > 0:
@@ -93,28 +98,36 @@ def acknowledged(publisher: Publisher) -> int:
     return int(publisher.snapshot()["acknowledged_batches"])
 
 
-def test_a_connection_that_backs_off_is_made_anew_when_the_way_is_whole(far: Far) -> None:
-    publisher = active_publisher(far)
-    number = send_for(publisher, 0, 300)
-    run_until(publisher, lambda: acknowledged(publisher) == number, "the first frames")
+def cut_once(far: Far, publisher: Publisher, number: int) -> tuple[int, float]:
+    """Cut the way until an active node is in trouble; the next frame's number, and ms from its mending to a PUBACK."""
+    pulse = publisher._pulse
     far.cut()
-    cut_ns = monotonic_ns()
-    number = send_for(publisher, number, 450)
-    assert publisher._pulse.trouble(monotonic_ns(), active=False) == STALLED
-    assert publisher.trouble(monotonic_ns()) == "", "an active node has patience"
-    number = send_for(publisher, number, 1_200)
-    assert publisher.trouble(monotonic_ns()) == STALLED
+    number = send_until(publisher, number, lambda: pulse.trouble(monotonic_ns(), active=False) == STALLED, "the sign")
+    begun_ns = pulse._since_ns
+    assert publisher.trouble(begun_ns + PATIENCE_NS - 1) == "", "an active node has patience"
+    assert publisher.trouble(begun_ns + PATIENCE_NS) == STALLED
+    number = send_until(publisher, number, lambda: publisher.trouble(monotonic_ns()) == STALLED, "the trouble")
     far.mend()
-    mended_ns = monotonic_ns()
-    before = acknowledged(publisher)
+    mended_ns, before = monotonic_ns(), acknowledged(publisher)
     run_until(publisher, lambda: acknowledged(publisher) > before, "a frame to arrive again")
     back_ms = (monotonic_ns() - mended_ns) / MS
-    # TCP by itself: again at 0.2, 0.6, 1.4, 3.0 s after the cut
-    assert back_ms < 700, f"{back_ms:.0f} ms after a cut of {(mended_ns - cut_ns) / MS:.0f} ms"
     run_until(publisher, lambda: acknowledged(publisher) == number, "all frames")
-    counts = publisher.snapshot()
-    assert counts["redialled"] >= 1 and counts["reconnects"] >= 1
     assert publisher.trouble(monotonic_ns()) == ""
+    return number, back_ms
+
+
+def test_a_connection_that_backs_off_is_made_anew_when_the_way_is_whole(far: Far) -> None:
+    publisher = active_publisher(far)
+    number = send_until(publisher, 0, lambda: acknowledged(publisher) > 10, "the first frames")
+    run_until(publisher, lambda: acknowledged(publisher) == number, "the first frames")
+    took_ms = []
+    for _ in range(CUTS):
+        number, back_ms = cut_once(far, publisher, number)
+        took_ms.append(back_ms)
+    # TCP by itself: again at 0.2, 0.6, 1.4, 3.0 s after the cut; the median, for one may fall to a pause of the machine
+    assert statistics.median(took_ms) < 700, took_ms
+    counts = publisher.snapshot()
+    assert counts["redialled"] >= CUTS and counts["reconnects"] >= 1
     publisher.close()
 
 
@@ -122,8 +135,7 @@ def test_a_broker_that_hangs_is_noticed_and_not_dialled(far: Far) -> None:
     publisher = active_publisher(far)
     far.rack.broker.pause()
     try:
-        send_for(publisher, 0, 1_200)
-        assert publisher._pulse.trouble(monotonic_ns(), active=False) == "the broker does not acknowledge"
+        send_until(publisher, 0, lambda: publisher._pulse.trouble(monotonic_ns(), active=False) == UNHEARD, "the sign")
         assert publisher.snapshot()["redialled"] == 0
     finally:
         far.rack.broker.resume()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.agent.publish.pair import RackDesk
 from tests.agent.publish.processes import MS, PublisherProcess
-from tests.agent.publish.rack import DEADLINE_S, Rack
+from tests.agent.publish.rack import DEADLINE_S, Rack, wait_for
 from touchline.mqtt import AGGREGATOR, BrokerClient, make_client
 from touchline.record import Flag, read_header, unpack_batch
 from touchline.timeline import monotonic_ns, sleep_until
@@ -58,6 +58,7 @@ class Match:
 
     def __init__(self, rack: Rack) -> None:
         self.arrivals = Arrivals(rack)
+        wait_for(lambda: self.arrivals.ready, "the subscription")  # before anything is published
         self.nodes = [
             PublisherProcess(rack.folder / name, name, twin, rack.broker.port, rack.ca.client(name))
             for name, twin in (("node-a", "node-b"), ("node-b", "node-a"))
@@ -67,6 +68,9 @@ class Match:
         self.epoch = 1
         self.dead: set[int] = set()
         self.silent = False
+        self.lease_ms = 60_000
+        self.until_ns = 0  # of the last word that opened a gate
+        self.handed_ns: list[int] = []  # when each frame was given to the nodes
         self._next_ns = monotonic_ns()
 
     def living(self) -> list[PublisherProcess]:
@@ -76,6 +80,7 @@ class Match:
         """One frame period: a frame to each, a word of the service to each."""
         self._next_ns = max(self._next_ns + PERIOD_NS, monotonic_ns() - 5 * PERIOD_NS)
         sleep_until(self._next_ns)
+        self.handed_ns.append(monotonic_ns())
         for side, node in enumerate(self.nodes):
             if side not in self.dead:
                 node.frame(self.number, T0_NS + self.number * PERIOD_NS + side * 2 * MS, people)
@@ -90,7 +95,9 @@ class Match:
         for side, node in enumerate(self.nodes):
             if side not in self.dead and not self.silent:
                 covered = self.nodes[1 - side].cursors if self.holder == 1 - side else ()
-                node.gate(is_open=self.holder == side, epoch=self.epoch, covered=covered)
+                is_open = self.holder == side
+                until_ns = node.gate(is_open=is_open, epoch=self.epoch, covered=covered, for_ms=self.lease_ms)
+                self.until_ns = until_ns if is_open else self.until_ns
 
     def play(self, until: Callable[[], bool], what: str, people: int = PEOPLE) -> None:
         end_ns = monotonic_ns() + int(DEADLINE_S * 1e9)
@@ -152,7 +159,7 @@ def test_kill_of_the_active_one_loses_and_doubles_nothing(match: Match) -> None:
     before = match.arrivals.frames("node-b")  # what it had before it knew of its twin's cursor
     match.frames(60)
     assert match.arrivals.frames("node-b") == before, "a standby is silent"
-    assert b.word is not None and b.word.pipeline.health.cameras == 1
+    match.play(lambda: b.word is not None and b.word.pipeline.health.cameras == 1, "word of its frames")
     covered = a.cursors
     a.kill()
     match.dead.add(0)
@@ -164,22 +171,23 @@ def test_kill_of_the_active_one_loses_and_doubles_nothing(match: Match) -> None:
     b.gate(is_open=True, epoch=2, covered=covered)
     match.play(lambda: bool(b.opened), "the word that it is open")
     match.frames(60)
+    match.play(lambda: bool(b.roles) and b.roles[-1] == ("active", 2), "word of its role")
     match.settle()
     first = b.opened[0]
     assert first.epoch == 2 and first.first is not None
     assert first.first.ptp_ns <= covered[0].ptp_ns + 2 * PERIOD_NS, "the cursor's next frame"
-    assert (first.at_ns - opened_ns) / MS < 200, "a loaded machine; the figure stands in the benchmark"
+    assert first.at_ns > opened_ns, "how soon is measured by the benchmark, on a machine of its own"
     later = [data for node, data, _ in match.arrivals.batches if node == "node-b"][len(before) :]
     assert {read_header(data).epoch for data in later} == {2}
     flags = [int(unpack_batch(data)[1]["flags"][0]) for data in later]
     held = [bool(flag & Flag.FROM_STANDBY) for flag in flags]
     assert held == sorted(held, reverse=True) and held[0] and not held[-1], "recorded as a standby first, then not"
-    assert b.roles[-1] == ("active", 2)
     all_once(match)
 
 
 def test_a_killed_publisher_comes_back_as_standby_and_delivers_what_it_owes(match: Match) -> None:
     a, b = match.nodes
+    match.play(lambda: bool(b.cursors and a.cursors), "cursors")
     match.frames(30)
     covered = a.cursors
     a.kill()
@@ -200,16 +208,15 @@ def test_a_killed_publisher_comes_back_as_standby_and_delivers_what_it_owes(matc
 
 def test_the_gate_runs_out_when_the_service_is_gone(match: Match) -> None:
     a, _ = match.nodes
+    match.lease_ms = 100
+    match.turn()
     match.silent = True
-    last_ns = monotonic_ns()
     match.frames(60)
-    late = [at_ns - last_ns for node, _, at_ns in match.arrivals.batches if at_ns > last_ns]
-    assert late and max(late) / MS < 100 + 250, "no frame leaves after the word's end; the broker has its own time"
-    sent = len(match.arrivals.batches)
+    match.play(lambda: a.roles[-1][0] == "standby", "half a second: then it records as a standby")
     match.frames(20)
-    assert len(match.arrivals.batches) == sent
-    assert a.roles[-1][0] == "standby", "after half a second it records as a standby"
-    match.silent = False
+    after = {number for number, handed_ns in enumerate(match.handed_ns) if handed_ns > match.until_ns}
+    assert after and not after & set(match.arrivals.frames()), "no frame leaves after the word's end"
+    match.silent, match.lease_ms = False, 60_000
     match.frames(20)
     match.settle()
     all_once(match)
@@ -230,7 +237,7 @@ def test_an_empty_pitch_moves_the_cursor_and_a_blind_node_says_so(match: Match) 
     before = match.number
     match.play(lambda: bool(a.cursors) and a.cursors[0].ptp_ns > T0_NS + (before + 20) * PERIOD_NS, "cursor", people=0)
     assert not set(match.arrivals.frames()) & set(range(before, match.number))
-    deadline_ns = monotonic_ns() + 5_000 * MS
+    deadline_ns = monotonic_ns() + int(DEADLINE_S * 1e9)
     while a.word is None or a.word.pipeline.health.cameras:
         assert monotonic_ns() < deadline_ns
         sleep_until(monotonic_ns() + 10 * MS)

@@ -14,7 +14,7 @@ from agent.publish.batcher import WindowSettings
 from agent.publish.publisher import Publisher, PublishSettings
 from agent.publish.spool import SpoolSettings
 from hil.rack.pki import LocalCa
-from tests.agent.publish.rack import QUICK, Rack, Subscriber, frame, run_dry, run_until, wait_for
+from tests.agent.publish.rack import IMPATIENT, QUICK, Rack, Subscriber, frame, run_dry, run_until, wait_for
 from touchline.errors import ConfigError
 from touchline.mqtt import SINK_TOPIC, make_client
 from touchline.timeline import monotonic_ns
@@ -48,8 +48,9 @@ def test_window_gathers_frames_into_one_batch(rack: Rack) -> None:
     subscriber = rack.subscriber()
     publisher = rack.publisher(settings=PublishSettings(window=WindowSettings(250.0, 1200), link=QUICK))
     run_until(publisher, lambda: publisher.open, "the link")
+    now_ns = monotonic_ns()
     for number in range(60):
-        publisher.offer(frame(number, 20))
+        publisher.offer(frame(number, 20), now_ns)
     run_dry(publisher)
     frames_arrived(subscriber, 60)
     assert publisher.snapshot()["sent_batches"] == 1
@@ -63,7 +64,7 @@ def test_broker_absent_at_start_then_there(rack: Rack, caplog: pytest.LogCapture
     for number in range(50):
         publisher.offer(frame(number))
         publisher.step(0.01)
-    assert publisher.snapshot()["link"]["fault"] == "refused"
+    run_until(publisher, lambda: publisher.snapshot()["link"]["fault"] == "refused", "the refusal")
     assert "start the broker" in publisher.snapshot()["link"]["message"]
     assert publisher.spool.depth.records == 500
     assert len([r for r in caplog.records if "nothing listens" in r.message]) == 1, "said once, not at every attempt"
@@ -103,7 +104,7 @@ def test_broker_killed_midway_and_back_loses_nothing(rack: Rack) -> None:
 
 def test_broker_that_hangs_is_given_up_and_everything_sent_again(rack: Rack) -> None:
     subscriber = rack.subscriber()
-    publisher = rack.publisher()
+    publisher = rack.publisher(settings=PublishSettings(link=IMPATIENT))
     run_until(publisher, lambda: publisher.open, "the link")
     rack.broker.pause()
     for number in range(30):
@@ -137,7 +138,7 @@ def test_shutdown_drains_until_its_deadline_and_keeps_the_rest(rack: Rack) -> No
     run_until(publisher, lambda: publisher.open, "the link")
     for number in range(100):
         publisher.offer(frame(number))
-    assert publisher.close(monotonic_ns() + 5_000_000_000).batches == 0
+    assert publisher.close(monotonic_ns() + 60_000_000_000).batches == 0
     frames_arrived(subscriber, 100)
     rack.broker.stop()
     second = rack.publisher(boot=b"c" * 16)
@@ -178,7 +179,9 @@ def run_and_kill(rack: Rack, boot: str, first: int, frames: int) -> int:
     assert process.stdout is not None
     last = first
     while last < first + frames:
-        last = int.from_bytes(process.stdout.read(4), "little")
+        data = process.stdout.read(4)
+        assert data, f"it ended with {process.wait()}"
+        last = int.from_bytes(data, "little")
     process.kill()
     rest = process.stdout.read()
     process.stdout.close()
@@ -211,7 +214,7 @@ def publish_as(rack: Rack, node: str, topic: str) -> None:
     client.dial()
     client.loop_start()
     wait_for(client.is_connected, "the link")
-    client.publish(topic, b"{}", qos=1, retain=True).wait_for_publish(5.0)
+    client.publish(topic, b"{}", qos=1, retain=True).wait_for_publish(60.0)
     client.loop_stop()
     client.disconnect()
 

@@ -133,7 +133,7 @@ def test_the_kernels_words():
             near.sendall(b"x" * 100)
             data = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
     signs = read_tcp_info(data)
-    assert signs is not None and signs.unacked <= 1 and signs.silent_ms < 10_000
+    assert signs is not None and signs.unacked <= 1 and signs.silent_ms < 60_000
 
 
 @pytest.mark.parametrize(("unacked", "silent_ms"), [(0, 0), (7, 1234)])

@@ -345,7 +345,9 @@ def test_kill_9_in_a_burst_loses_nothing_that_was_spooled(tmp_path: Path) -> Non
     assert process.stdout is not None
     last = 0
     while last < 400:
-        last = int.from_bytes(process.stdout.read(4), "little")
+        data = process.stdout.read(4)
+        assert data, f"it ended with {process.wait()}"
+        last = int.from_bytes(data, "little")
     process.kill()
     rest = process.stdout.read()
     process.wait()

@@ -15,12 +15,15 @@ import numpy as np
 from agent import control
 from agent.processes.spec import ChildSpec, Role
 from agent.ring import Ring, RingSpec, RingWriter
+from agent.rings import RECORDER_READER
 from hil.rack.pki import Identity, LocalCa
 from touchline.timeline import ClockState, Stamp, monotonic_ns, sleep_until
 
-WIDTH, HEIGHT, RATE_HZ, SLOTS = 320, 192, 50.0, 100
+WIDTH, HEIGHT, RATE_HZ, SLOTS = 320, 192, 50.0, 200
 FRAME_BYTES = WIDTH * HEIGHT * 3
 PERIOD_NS = round(1e9 / RATE_HZ)
+PATIENCE = SLOTS // 8  # frames that a recorder may have before it; at twice that it passes some over
+DEADLINE_S = 60.0
 PTP_NS = 1_800_000_000_000_000_123  # of the first frame, as if it were 2027
 
 
@@ -36,15 +39,20 @@ PICTURES = [picture(number) for number in range(25)]
 
 
 class Camera(threading.Thread):
-    """Writes the same pictures into every ring, each node with its own clock's error, paced by the real clock."""
+    """Writes the same pictures into every ring, each node with its own clock's error, paced by the real clock.
+
+    ``patient``: it waits for living recorders that are far behind, as if time stood still meanwhile: what this machine
+    does not run is to cost no frame. A real camera waits for nobody.
+    """
 
     def __init__(self, rings: dict[str, Ring], offsets_ns: dict[str, int] | None = None, rate_hz: float = RATE_HZ):
         super().__init__(daemon=True)
+        self.rings, self.patient = rings, True
         self.writers = {name: RingWriter(ring) for name, ring in rings.items()}
         self.offsets_ns = offsets_ns or {}
         self.period_ns = round(1e9 / rate_hz)
         self.over = threading.Event()
-        self.still = threading.Event()  # no exposures while it is set
+        self._still, self._stands = threading.Event(), threading.Event()
         self.sent = 0
         self.times: list[int] = []
         self.sleeps: Callable[[int], int] = lambda number: 0  # ns by which the exposure of a frame is later
@@ -56,9 +64,13 @@ class Camera(threading.Thread):
             shift += self.sleeps(self.sent)
             at = self.sent * self.period_ns + shift
             sleep_until(begin_ns + at)
-            if self.still.is_set():
+            if self._still.is_set():
+                self._stands.set()
                 shift += self.period_ns
                 continue
+            ready_ns = monotonic_ns()
+            self.hold_back()
+            begin_ns += monotonic_ns() - ready_ns
             self.send(PTP_NS + at)
         for writer in self.writers.values():
             writer.close()
@@ -72,10 +84,30 @@ class Camera(threading.Thread):
         self.times.append(ptp_ns)
         self.sent += 1
 
+    def hold_back(self) -> None:
+        """Wait for recorders that are far behind, if it is patient."""
+        while self.patient and not self.over.is_set() and any(map(_is_behind, self.rings.values())):
+            sleep_until(monotonic_ns() + 2_000_000)
+
+    def halt(self) -> None:
+        """No exposure until :meth:`go_on`; the last one is in the rings when this returns."""
+        self._stands.clear()
+        self._still.set()
+        assert self._stands.wait(DEADLINE_S)
+
+    def go_on(self) -> None:
+        """Exposures again, after a pause."""
+        self._still.clear()
+
     def stop(self) -> None:
         """Close the rings in good order."""
         self.over.set()
         self.join()
+
+
+def _is_behind(ring: Ring) -> bool:
+    place = ring.ledger().readers[RECORDER_READER]
+    return place.pid != 0 and place.lag > PATIENCE and Path(f"/proc/{place.pid}").exists()
 
 
 class Node:
@@ -128,7 +160,7 @@ class Node:
         argv = [sys.executable, "-m", "agent.processes", spec.to_text(), str(os.getpid())]
         with (self.folder / "log").open("ab") as log, theirs:
             self.process = subprocess.Popen(argv, pass_fds=(theirs.fileno(), *fds.all()), stdout=log, stderr=log)
-        self.ready, self.failed = None, ""
+        self.ready, self.failed, self.report = None, "", {}
         return self
 
     def hear(self) -> None:
@@ -147,7 +179,7 @@ class Node:
         except control.PeerGoneError:
             pass
 
-    def wait_for(self, what: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    def wait_for(self, what: Callable[[], Any], timeout_s: float = DEADLINE_S) -> Any:
         """Hear it until something is true."""
         deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
         while monotonic_ns() < deadline_ns:
@@ -194,11 +226,15 @@ class Node:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in children]
 
-    def stop(self, timeout_s: float = 10.0) -> int:
+    def stop(self) -> int:
         """Tell it to stop; its exit code."""
-        assert self.process is not None
         control.send(self.end, {"type": "stop"})
-        code = self.process.wait(timeout_s)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit code once it has ended by itself; what it said until then is heard."""
+        assert self.process is not None
+        code = self.process.wait(DEADLINE_S)
         self.hear()
         return code
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -70,7 +73,17 @@ def encode(
     return subprocess.run(argv, input=b"".join(parts), capture_output=True, check=True, timeout=60).stdout
 
 
-def wait_for(what: Callable[[], Any], timeout_s: float = 8.0) -> Any:
+def free_port() -> int:
+    """For a listener that starts later: below those that the kernel gives to connections, so that none takes it."""
+    dice = random.SystemRandom()
+    for _ in range(100):
+        port = dice.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
+
+
+def wait_for(what: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """Wait until something is true, with a deadline; what it is then."""
     deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
     while not (found := what()) and monotonic_ns() < deadline_ns:

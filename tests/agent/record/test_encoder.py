@@ -16,6 +16,7 @@ from agent.record.command import ENCODERS, SOFTWARE, Coding, Picture, arguments,
 from agent.record.ebml import stream_head
 from agent.record.encoder import COPY_AFTER_NS, Encoder, EncoderGone, death_of
 from agent.record.probe import Found, find_encoder
+from tests.agent.record.helpers import wait_for
 from touchline.errors import ConfigError, ResourceError
 from touchline.timeline import monotonic_ns, sleep_until
 
@@ -143,7 +144,7 @@ def start(tmp_path):
         encoder.close()
 
 
-def pump(encoder: Encoder, timeout_s: float = 5.0) -> None:
+def pump(encoder: Encoder, timeout_s: float = 60.0) -> None:
     assert encoder.pump(timeout_s)
 
 
@@ -158,7 +159,7 @@ def test_a_frame_is_in_the_pipe_whole_and_in_order(start):
     while data := os.read(encoder.output, 1 << 16):
         got += data
     assert got.startswith(HEAD) and got.endswith(bytes(pixels))
-    assert encoder.wait(2.0) == 0
+    assert encoder.wait(60.0) == 0
 
 
 def test_a_program_that_takes_nothing_does_not_hold_the_slot(start):
@@ -171,8 +172,8 @@ def test_a_program_that_takes_nothing_does_not_hold_the_slot(start):
         asked.append(monotonic_ns())
         return True
 
-    encoder.offer(0, large, valid)
     begin_ns = monotonic_ns()
+    encoder.offer(0, large, valid)
     assert not encoder.pump(0.1)
     assert len(asked) == 1 and asked[0] - begin_ns >= COPY_AFTER_NS // 2
     assert encoder.busy and not encoder.torn and encoder.busy_ns() > 90_000_000
@@ -202,8 +203,8 @@ def test_a_program_that_ends_is_seen_with_code_and_last_words(start):
             encoder.offer(number, FRAME, lambda: True)
             pump(encoder)
             sleep_until(monotonic_ns() + 2_000_000)
-    assert encoder.wait(2.0) == 3
-    assert encoder.last_words() == "no such device"
+    assert encoder.wait(60.0) == 3
+    wait_for(lambda: encoder.last_words() == "no such device")
     assert death_of(3) == "exit code 3"
     assert death_of(-9) == "killed by SIGKILL"
 
@@ -211,9 +212,9 @@ def test_a_program_that_ends_is_seen_with_code_and_last_words(start):
 def test_stop_and_go_are_seen_in_the_kernels_words(start):
     encoder = start("while :; do :; done")
     assert not encoder.stopped()
-    assert encoder.stop() < 1000
+    assert encoder.stop(60.0) > 0
     assert encoder.stopped()
-    assert encoder.go_on() < 1000
+    assert encoder.go_on(60.0) > 0
     assert not encoder.stopped()
     encoder.kill()
     with pytest.raises(EncoderGone):
@@ -224,7 +225,7 @@ def test_stop_and_go_are_seen_in_the_kernels_words(start):
 
 def test_a_program_that_will_not_end_is_killed(start):
     encoder = start("trap '' TERM; while :; do sleep 1; done")
-    encoder.stop()
+    encoder.stop(60.0)
     encoder.close_input()
     assert encoder.wait(0.2) == -signal.SIGKILL
 
@@ -234,6 +235,14 @@ def test_no_program_is_an_error(tmp_path):
         Encoder([str(tmp_path / "nothing")], HEAD)
 
 
+def is_dead(pid: int) -> bool:
+    """Whether it is gone, or waits for somebody to collect it."""
+    try:
+        return " Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def test_it_dies_with_us_even_when_it_is_stopped(tmp_path):
     """A stopped process whose parent was killed would stay for ever."""
     code = (
@@ -241,7 +250,7 @@ def test_it_dies_with_us_even_when_it_is_stopped(tmp_path):
         f"encoder = Encoder([{script(tmp_path / 'p', 'exec sleep 600')!r}], b'')\n"
         "while 'sleep' not in open(f'/proc/{encoder.pid}/cmdline').read():\n"  # setpriv has done its part
         "    pass\n"
-        "encoder.stop()\n"
+        "encoder.stop(60.0)\n"
         "print(encoder.pid, flush=True)\n"
         "input()\n"
     )
@@ -251,7 +260,4 @@ def test_it_dies_with_us_even_when_it_is_stopped(tmp_path):
         pid = int(parent.stdout.readline())
         assert " T " in Path(f"/proc/{pid}/stat").read_text()
         parent.kill()
-    deadline_ns = monotonic_ns() + 3_000_000_000
-    while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
-        assert monotonic_ns() < deadline_ns
-        sleep_until(monotonic_ns() + 5_000_000)
+    wait_for(lambda: is_dead(pid))

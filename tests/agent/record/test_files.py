@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -312,7 +313,10 @@ class Guarded(Desk):
 
 def open_below(folder: Path) -> list[str]:
     """Files of this process that lie in a folder."""
-    links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.exists()]
+    links = []
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another thread closed it
+            links.append(str(path.readlink()))
     return [link for link in links if link.startswith(f"{folder}/")]
 
 

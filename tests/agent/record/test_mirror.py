@@ -28,7 +28,7 @@ from agent.record.mirror.tls import Identity
 from agent.record.mirror.wire import Decoder, Have, Kind, Message, WireError, hello, read_hello
 from agent.record.read import read_recording
 from hil.rack.pki import LocalCa
-from tests.agent.record.helpers import HEAD, PTP_NS, fragment, start, wait_for
+from tests.agent.record.helpers import HEAD, PTP_NS, fragment, free_port, start, wait_for
 from touchline.config import MqttSection
 from touchline.errors import ConfigError, LinkError, ResourceError
 
@@ -169,11 +169,7 @@ class Twins:
 
     def receive(self, port: int = 0, bounds: Bounds | None = None) -> MirrorReceiver:
         shelf = Shelf(self.folder, bounds or Bounds(1 << 30), lambda *_: None)
-        free = socket.create_server(("127.0.0.1", port)) if not port else None
-        at = port or cast(socket.socket, free).getsockname()[1]
-        if free is not None:
-            free.close()
-        made = MirrorReceiver(f"127.0.0.1:{at}", identity(self.ca, "node-b", "node-a"), 1, shelf)
+        made = MirrorReceiver(f"127.0.0.1:{port or free_port()}", identity(self.ca, "node-b", "node-a"), 1, shelf)
         self.ends.append(made)
         return made
 
@@ -207,7 +203,7 @@ def test_every_fragment_is_with_the_twin_at_once_and_both_know(twins):
     assert twins.receiver.tail.ptp_ns == last
     assert (twins.receiver.tail.active, twins.receiver.tail.epoch) == (True, 7)
     assert twins.numbers() == list(range(60))
-    assert len(sender.to_twin_ms) == 60
+    wait_for(lambda: len(sender.to_twin_ms) == 60)
     assert sender.books.have.stored_bytes == sum(path.stat().st_size for path in twins.folder.glob("*.mp4"))
 
 
@@ -294,7 +290,7 @@ def test_closing_waits_until_the_twin_has_all(twins):
     wait_for(lambda: sender.books.connected)
     for number in range(1, 200):
         sender.put(fragment(number, data=random.Random(number).randbytes(3000)))
-    sender.close(flush_s=5.0)
+    sender.close(flush_s=60.0)
     assert twins.numbers() == list(range(200))
 
 
@@ -325,11 +321,11 @@ def test_a_connection_without_a_certificate_is_refused(twins):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
-        socket.create_connection(("127.0.0.1", twins.receiver.port), 2) as plain,
+        socket.create_connection(("127.0.0.1", twins.receiver.port), 60) as plain,
         pytest.raises((ssl.SSLError, OSError)),
     ):
         link = context.wrap_socket(plain)
-        link.settimeout(3)
+        link.settimeout(60)
         link.sendall(hello("node-a", 1).to_bytes())
         assert link.recv(1) != b""
         raise OSError("it was let in")
@@ -337,9 +333,9 @@ def test_a_connection_without_a_certificate_is_refused(twins):
 
 
 def test_noise_at_the_port_hurts_nobody(twins):
-    plain = socket.create_connection(("127.0.0.1", twins.receiver.port), 2)
+    plain = socket.create_connection(("127.0.0.1", twins.receiver.port), 60)
     plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
-    silent = socket.create_connection(("127.0.0.1", twins.receiver.port), 2)
+    silent = socket.create_connection(("127.0.0.1", twins.receiver.port), 60)
     sender = twins.send()
     sender.put(fragment(0))
     wait_for(lambda: sender.books.have.next_number == 1)
@@ -438,7 +434,7 @@ def test_a_connection_that_cannot_be_set_up_ends_alone(twins, monkeypatch):
         real(link, level, option, *rest)
 
     monkeypatch.setattr(socket.socket, "setsockopt", refuse)
-    plain = [socket.create_connection(("127.0.0.1", twins.receiver.port), 2) for _ in range(4)]
+    plain = [socket.create_connection(("127.0.0.1", twins.receiver.port), 60) for _ in range(4)]
     wait_for(lambda: twins.receiver.refused == 4)
     sender = twins.send()
     sender.put(fragment(0))

@@ -17,14 +17,16 @@ from agent.record.command import Coding, Picture, arguments
 from agent.record.files import Bounds, Shelf
 from agent.record.probe import Found
 from agent.record.read import read_recording
+from agent.record.recorder import Recorder
 from agent.record.run import Plan, Run
-from agent.ring import RingFrame
+from agent.ring import RingFrame, RingReader, RingWriter
 from tests.agent.record.helpers import HEAD, PERIOD_US, PTP_NS, wait_for
+from tests.agent.ring.helpers import small_ring, write
 from touchline.timeline import ClockState, Stamp, monotonic_ns
 
 PICTURE = Picture(64, 64, PixelFormat.GRAY8, 50.0)
 CODING = Coding(preset="ultrafast")
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @dataclass
@@ -85,6 +87,19 @@ def frames_of(folder: Path) -> dict[str, list[int]]:
         assert one is not None and one.torn_bytes == one.damaged_bytes == 0
         found[one.head.stream] = one.frames["sequence"].tolist()
     return found
+
+
+def test_a_recorder_that_has_not_begun_yet_works_the_ring_off_too(tmp_path):
+    """Told to stop before its first run: its program came up late. A stopped standby has nothing to do there."""
+    plan = begin(Shelf(tmp_path, Bounds(1 << 30), lambda *_: None))
+    ring = small_ring()
+    writer, reader = RingWriter(ring), RingReader(ring, 1)
+    recorder, standing = (Recorder(one, reader, 6, lambda *_: None) for one in (plan, replace(plan, stopped=True)))
+    assert [one.caught_up for one in (recorder, standing)] == [True, True]
+    write(writer)
+    assert [one.caught_up for one in (recorder, standing)] == [False, True]
+    reader.close()
+    ring.close()
 
 
 def test_the_frame_of_these_tests_is_the_rings():
@@ -160,7 +175,7 @@ def test_a_run_that_was_given_up_before_its_turn_writes_nothing(stall, tmp_path)
 def test_output_that_a_child_of_the_program_keeps_open_holds_nobody_up(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "ABANDON_S", 0.05)
     program = tmp_path / "program"
-    program.write_text('#!/bin/sh\nsleep 60 &\nexec ffmpeg "$@"\n')
+    program.write_text('#!/bin/sh\nsleep 600 &\nexec ffmpeg "$@"\n')
     program.chmod(0o755)
     shelf = Shelf(tmp_path / "rec", Bounds(1 << 30), lambda *_: None)
     plan = begin(shelf, str(program))

@@ -47,7 +47,7 @@ def write_half(fds: str) -> None:
     writer.commit(0, Stamp(0, 1, 0, ClockState.UNLOCKED))
     writer.acquire()[:100] = b"\xff" * 100
     say(half=True)
-    time.sleep(60)
+    time.sleep(600)
 
 
 def read_frames(fds: str, index: int, busy_s: float) -> None:
@@ -59,7 +59,7 @@ def read_frames(fds: str, index: int, busy_s: float) -> None:
     seen = []
     try:
         while True:
-            frame = reader.next(10.0)
+            frame = reader.next(60.0)
             if frame is None:
                 break
             if busy_s:
@@ -81,15 +81,15 @@ def read_frames(fds: str, index: int, busy_s: float) -> None:
 def hold_frame(fds: str, index: int) -> None:
     """Take one frame and never give it back."""
     reader = RingReader(Ring.attach(RingFds.from_text(fds)), index)
-    frame = reader.next(10.0)
+    frame = reader.next(60.0)
     say(holds=frame.index if frame else None)
-    time.sleep(60)
+    time.sleep(600)
 
 
 def read_only(fds: str) -> None:
     """Write where a reader must not: the kernel ends this process."""
     reader = RingReader(Ring.attach(RingFds.from_text(fds)), 0)
-    frame = reader.next(10.0)
+    frame = reader.next(60.0)
     if frame is not None:
         address = frame.image((8,)).__array_interface__["data"][0]
         say(tries=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,11 +70,18 @@ def heard(child: subprocess.Popen[str]) -> dict[str, object]:
     return dict(json.loads(line))
 
 
+def until(condition: Callable[[], bool]) -> None:
+    deadline_ns = monotonic_ns() + 60_000_000_000
+    while not condition():
+        assert monotonic_ns() < deadline_ns
+        sleep_until(monotonic_ns() + 5_000_000)
+
+
 def wait_for_end(reader: RingReader) -> tuple[int, WriterGone]:
     """Read until the writer is gone; return when that was said."""
     with pytest.raises(WriterGone) as caught:
         while True:
-            assert reader.next(5.0) is not None
+            assert reader.next(60.0) is not None
     return monotonic_ns(), caught.value
 
 
@@ -93,28 +102,36 @@ def test_a_reader_that_is_overtaken_knows_it(ring, children):
     """A writer without any pause laps a reader that rests while it looks."""
     reader = children.start(ring, "read", 0, 0.02)
     heard(reader)
-    children.start(ring, "write", 0, 20_000)
+    writer = children.start(ring, "write", 0, 0)
+    until(lambda: ring.ledger().readers[0].late > 0)
+    writer.kill()
+    writer.wait()
     seen = heard(reader)
     assert seen["torn_unseen"] == 0
     assert seen["late"] > 0  # type: ignore[operator]
     assert seen["good"] + seen["late"] == seen["handed"]  # type: ignore[operator]
-    assert seen["handed"] + seen["skipped"] == 20_000  # type: ignore[operator]
+    assert seen["handed"] + seen["skipped"] == ring.ledger().committed  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("slots", [16, 3000])
 def test_a_killed_writer_is_noticed_within_a_frame_time(children, slots):
-    """Also when the kernel takes long to take its mapping down."""
+    """Also when the kernel takes long to take its mapping down. The median, for one may fall to a pause of ours."""
     ring = Ring.create(RingSpec(slots, FRAME), lock="off")
     reader = RingReader(ring, 0)
-    writer = children.start(ring, "write", 100, 0)
+    took_ns = []
     for _ in range(5):
-        assert reader.next(20.0) is not None
-    killed_ns = monotonic_ns()
-    os.kill(writer.pid, signal.SIGKILL)
-    told_ns, gone = wait_for_end(reader)
-    assert gone.pid == writer.pid
-    assert not gone.orderly
-    assert told_ns - killed_ns < 40_000_000  # a frame time at 25 frames/s; 4 ms where nobody else wants the processor
+        writer = children.start(ring, "write", 100, 0)
+        for _ in range(5):
+            assert reader.next(60.0) is not None
+        killed_ns = monotonic_ns()
+        os.kill(writer.pid, signal.SIGKILL)
+        told_ns, gone = wait_for_end(reader)
+        took_ns.append(told_ns - killed_ns)
+        assert gone.pid == writer.pid
+        assert not gone.orderly
+        writer.wait()
+    # a frame time at 25 frames/s; 4 ms where nobody else wants the processor
+    assert statistics.median(took_ns) < 40_000_000, took_ns
     reader.close()
     ring.close()
 
@@ -130,7 +147,7 @@ def test_a_writer_killed_half_way_leaves_nothing_torn_and_its_successor_continue
     second = children.start(ring, "write", 0, 3)
     assert heard(second) == {"started": 1}
     for number in (1, 2, 3):
-        frame = reader.next(10.0)
+        frame = reader.next(60.0)
         assert frame is not None
         assert (frame.index, set(frame.payload)) == (number, {number})
     assert ring.ledger().abandoned == 1
@@ -141,15 +158,12 @@ def test_a_writer_killed_half_way_leaves_nothing_torn_and_its_successor_continue
 def test_a_killed_reader_hurts_neither_the_writer_nor_the_other_and_its_successor_counts_the_loss(ring, children):
     writer, other = RingWriter(ring), RingReader(ring, 1)
     victim = children.start(ring, "hold", 0)
-    deadline_ns = monotonic_ns() + 20_000_000_000
-    while ring.ledger().readers[0].lives == 0:
-        assert monotonic_ns() < deadline_ns
-        sleep_until(monotonic_ns() + 5_000_000)
+    until(lambda: ring.ledger().readers[0].lives > 0)
 
     def write_and_read(number: int) -> None:
         writer.acquire()
         writer.commit(number, stamp_of(number))
-        frame = other.next(5.0)
+        frame = other.next(60.0)
         assert frame is not None and frame.index == number
 
     write_and_read(0)
@@ -173,7 +187,7 @@ def test_a_reader_cannot_write_a_pixel(ring, children):
     writer.acquire()
     writer.commit(0, stamp_of(0))
     assert heard(child) == {"tries": True}
-    assert child.wait(20) == -signal.SIGSEGV
+    assert child.wait(60) == -signal.SIGSEGV
 
 
 def test_the_lock_limit_of_the_kernel_is_named(children):

@@ -32,6 +32,11 @@ def sight(frame: int, camera: int = 1, **changes: Any) -> Sight:
     return Sight(camera, frame, stamp, True, 3, BOX, monotonic_ns())._replace(**changes)
 
 
+def fresh(frame: int) -> Sight:
+    """One that never grows too old for the line, however long this machine takes."""
+    return sight(frame, seen_ns=monotonic_ns() + 10**12)
+
+
 class Line:
     """A process of the serial line in a thread, its port a PTY; inference's and parent's ends are here."""
 
@@ -58,15 +63,26 @@ class Line:
         return dict(self.child.extra.get("uart", {}))
 
     def until(self, **wanted: Any) -> None:
-        deadline_ns = monotonic_ns() + 20_000 * MS
+        deadline_ns = monotonic_ns() + 60_000 * MS
         while not all(self.said().get(name) == value for name, value in wanted.items()):
             assert monotonic_ns() < deadline_ns, f"{wanted} did not come: {self.said()}"
+            sleep_until(monotonic_ns() + 5 * MS)
+
+    def settled(self, offered: int) -> bool:
+        """Whether each of so many lines is out or dropped."""
+        said = self.said()
+        return offered == sum(int(said[name]) for name in ("lines", "dropped_queue", "dropped_old", "dropped_port"))
+
+    def await_settled(self, offered: int) -> None:
+        deadline_ns = monotonic_ns() + 60_000 * MS
+        while not self.settled(offered):
+            assert monotonic_ns() < deadline_ns, f"of {offered} lines: {self.said()}"
             sleep_until(monotonic_ns() + 5 * MS)
 
     def stop(self) -> None:
         if self.thread.is_alive():
             control.send(self.parent, {"type": "stop"})
-            self.thread.join(20.0)
+            self.thread.join(60.0)
         assert not self.thread.is_alive()
 
     def close(self) -> None:
@@ -104,6 +120,7 @@ def test_two_cameras_at_120_over_one_mbaud(start: Any, far: FarEnd):
         sleep_until(began_ns + frame * 1_000_000_000 // 120)
         assert line.feed.tell(sight(frame, 1)) and line.feed.tell(sight(frame, 2))
     tally = Tally()
+    line.await_settled(360)
     line.stop()
     dropped = line.said()["dropped_old"] + line.said()["dropped_queue"]  # none, unless the test's machine stalls
     far.await_lines(360 - dropped)
@@ -112,7 +129,9 @@ def test_two_cameras_at_120_over_one_mbaud(start: Any, far: FarEnd):
     assert not tally.bad and tally.edge_bytes == 0
     assert tally.lines + dropped == 360 and tally.lost <= dropped
     assert line.child.counters["uart_lines"] == tally.lines
-    assert {number: one.lines + one.missing for number, one in tally.cameras.items()} == {1: 180, 2: 180}
+    assert sorted(tally.cameras) == [1, 2]
+    for camera in tally.cameras.values():  # what was dropped before its first line or behind its last is no hole
+        assert 180 - dropped <= camera.lines + camera.missing <= 180
 
 
 def test_a_reader_that_stops_costs_lines_and_never_the_pipeline(start: Any, far: FarEnd):
@@ -126,9 +145,7 @@ def test_a_reader_that_stops_costs_lines_and_never_the_pipeline(start: Any, far:
         sleep_until(monotonic_ns() + 2 * MS)  # fewer than the pace lets through: it is the wire that is full
     assert line.said()["dropped_queue"] >= 50
     far.paused.clear()
-    deadline_ns = monotonic_ns() + 20_000 * MS
-    while line.said()["waiting"] and monotonic_ns() < deadline_ns:
-        sleep_until(monotonic_ns() + 5 * MS)
+    line.await_settled(offered)
     line.stop()
     said = line.said()
     lines = far.await_lines(said["lines"])
@@ -153,19 +170,22 @@ def test_an_adapter_is_unplugged_and_plugged_in(start: Any, tmp_path: Path):
         line.child.config = line.config
         line.start()
         line.until(open=True)
-        assert line.feed.tell(sight(1))
+        assert line.feed.tell(fresh(1))
         first.await_lines(1)
+        line.until(lines=1)
+        name.unlink()  # the kernel may give the number of its terminal to somebody else
     line.until(open=False)
-    assert "gone" in line.said()["trouble"] or "lost" in line.said()["trouble"]
-    line.feed.tell(sight(2))
-    name.unlink()
+    assert any(word in line.said()["trouble"] for word in ("gone", "lost", "is not there"))
+    line.feed.tell(fresh(2))
+    line.until(dropped_port=1)
     with FarEnd() as second:
         name.symlink_to(second.path)
         line.until(open=True)
-        line.feed.tell(sight(3))
+        line.feed.tell(fresh(3))
         (told,) = second.await_lines(1)
         assert told.frame == 3
         assert isinstance(second.found()[0], Anew)
+        line.until(lines=2)
         line.close()
     assert line.said()["times_lost"] == 1 and line.said()["dropped_port"] == 1
 
@@ -183,10 +203,10 @@ def test_without_a_port_it_lives_and_says_why(start: Any):
 def test_the_role_is_told(start: Any, far: FarEnd):
     line = start(far.path)
     line.until(open=True)
-    line.feed.tell(sight(1))
+    line.feed.tell(fresh(1))
     far.await_lines(1)
     control.send(line.parent, {"type": "role", "role": "standby", "epoch": 2})
-    deadline_ns, frame = monotonic_ns() + 10_000 * MS, 2
+    deadline_ns, frame = monotonic_ns() + 60_000 * MS, 2
     while not any(LineFlag.STANDBY in one.flags for one in far.lines()) and monotonic_ns() < deadline_ns:
         line.feed.tell(sight(frame))
         frame += 1
@@ -215,10 +235,22 @@ def test_a_backlog_of_a_dead_life_is_not_sent(tmp_path: Path, far: FarEnd):
         assert line.feed.tell(sight(frame, seen_ns=monotonic_ns() - 10**9))
     line.start()
     line.until(open=True)
-    line.feed.tell(sight(50))
+    line.feed.tell(fresh(50))
     assert [one.frame for one in far.await_lines(1)] == [50]
+    line.await_settled(51)
     line.close()
     assert line.said()["dropped_old"] + line.said()["dropped_port"] == 50
+
+
+def test_what_it_was_told_before_its_end_is_written_or_counted(tmp_path: Path, far: FarEnd):
+    """However much that is: its last turns come late on a busy machine."""
+    line = Line(tmp_path, far.path)
+    offered = sum(line.feed.tell(fresh(frame)) for frame in range(250))
+    assert offered > 150
+    control.send(line.parent, {"type": "stop"})
+    line.start()
+    line.close()
+    assert line.settled(offered), line.said()
 
 
 def test_a_desk_gives_its_port_back(tmp_path: Path, far: FarEnd):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -52,14 +53,16 @@ def status(node: Node) -> tuple[int, dict[str, Any]]:
 def test_a_line_a_frame_with_its_best_box(rack: Rack, node: Node, far: FarEnd):
     node.start()
     lines = far.await_lines(300, 60.0)
+    wait_for(lambda: node.status().get("uart", {}).get("lines", 0) > 0, "word of its lines", node)
     code, said = status(node)
     assert code == 0 and said["open"] and said["port"] == str(far.path) and said["lines"] > 0
     assert node.end() == 0, node.log
+    dropped = sum(count for reason, count in node.status()["dropped"].items() if reason.startswith("uart"))
+    far.await_lines(node.status()["frames"]["processed"] - dropped, 60.0)
     tally = Tally()
     for one in far.found():
         tally.take(one)
     assert not tally.bad and sorted(tally.cameras) == [1, 2]
-    dropped = sum(count for reason, count in node.status()["dropped"].items() if reason.startswith("uart"))
     assert tally.lines + dropped == node.status()["frames"]["processed"]
     last = lines[-1]
     assert last.people == len(STANDING_M) and last.box is not None and last.box.score is not None
@@ -72,17 +75,22 @@ def test_kill_9_of_the_line_costs_lines_and_no_record(rack: Rack, node: Node, fa
     sink = rack.subscriber()
     node.start()
     far.await_lines(100, 60.0)
-    wait_for(lambda: node.status().get("children", {}).get("uart", {}).get("pid"), "the line's process", node)
+    wait_for(lambda: bool(node.status().get("children", {}).get("uart", {}).get("pid")), "the line's process", node)
     before = len(far.lines())
     os.kill(node.child_pid("uart"), signal.SIGKILL)
-    far.await_lines(before + 100, 30.0)
+    far.await_lines(before + 100, 60.0)
     wait_for(lambda: node.status()["children"]["uart"]["restarts"] == 1, "word of the restart", node)
     assert node.end() == 0, node.log
     document = node.status()
     assert sum(isinstance(one, Anew) for one in far.found()) == 2
     assert document["children"]["inference0"]["restarts"] == document["children"]["publisher"]["restarts"] == 0
-    assert not [reason for reason in document["dropped"] if not reason.startswith("uart") and reason != "ring"]
+    others = {reason for reason in document["dropped"] if not reason.startswith("uart")}
+    assert others <= {"ring", "late"}, "frames that this machine did not look at in time, and no records"
     wait_for(lambda: len(sink.seen) == document["queued"], "all records at the sink", node)
+
+
+def said_of(node: Node, why: re.Pattern[str]) -> bool:
+    return why.search(node.status()["reason"]) is not None
 
 
 def test_a_port_that_is_taken_degrades_the_node_with_the_fix(rack: Rack, node: Node, far: FarEnd):
@@ -90,12 +98,12 @@ def test_a_port_that_is_taken_degrades_the_node_with_the_fix(rack: Rack, node: N
 
     other = open_port(far.path, 1_000_000)
     node.start()
-    wait_for(lambda: node.status().get("state") == "degraded", "the trouble", node)
-    assert "serial line: " in node.status()["reason"] and "another program" in node.status()["reason"]
+    why = re.compile("serial line: .*another program")
+    wait_for(lambda: node.status().get("state") == "degraded" and said_of(node, why), "the trouble", node)
     code, said = status(node)
     assert code == 7 and "another program" in said["trouble"]
     other.close()
-    far.await_lines(50, 30.0)
+    far.await_lines(50, 60.0)
     wait_for(lambda: node.status().get("state") == "running", "recovery", node)
     assert node.end() == 0, node.log
 
@@ -124,12 +132,12 @@ def test_a_real_login_is_named_to_whom_it_locks_out_and_leaves_its_rights_behind
         [str(AGETTY), "-L", "115200", str(path.relative_to("/dev")), "vt100"], start_new_session=True
     )
     try:
-        wait_until(lambda: holder_of(path.stat().st_rdev) is not None and not path.stat().st_mode & 0o006, 10.0)
+        wait_until(lambda: holder_of(path.stat().st_rdev) is not None and not path.stat().st_mode & 0o006, 60.0)
         said = refusal(path)
         assert f"{path} is the terminal of agetty (process {getty.pid}" in said
         assert f".service && udevadm trigger -c add {path}" in said and "systemctl disable --now " in said
     finally:
         getty.kill()
-        getty.wait(5)
+        getty.wait(60)
     assert f"after a login on it: udevadm trigger -c add {path}" in refusal(path)
     os.close(ours)

@@ -72,7 +72,7 @@ class FarEnd:
         """Whole lines that have arrived so far."""
         return [one for one in self.found() if isinstance(one, Line)]
 
-    def await_lines(self, count: int, timeout_s: float = 20.0) -> list[Line]:
+    def await_lines(self, count: int, timeout_s: float = 60.0) -> list[Line]:
         """Wait for so many, with a deadline."""
         deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
         while len(found := self.lines()) < count:

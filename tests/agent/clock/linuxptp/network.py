@@ -32,7 +32,7 @@ class Program:
         os.set_blocking(self._pipe.fileno(), False)
         self.said = ""
 
-    def wait_for(self, pattern: str, seconds: float = 20.0) -> str:
+    def wait_for(self, pattern: str, seconds: float = 60.0) -> str:
         """Return the first line that matches; AssertionError with all that was said if none comes."""
         deadline_ns = monotonic_ns() + int(seconds * 1e9)
         with selectors.DefaultSelector() as selector:
@@ -51,7 +51,7 @@ class Program:
         """Stop it and return its exit code."""
         self._process.terminate()
         try:
-            self.said += self._process.communicate(timeout=10)[0].decode(errors="replace")
+            self.said += self._process.communicate(timeout=60)[0].decode(errors="replace")
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
@@ -107,7 +107,7 @@ class Network:
         """Ask ``GET what`` with linuxptp's own client: the fields of its answer."""
         argv = ["ip", "netns", "exec", self.names[side], str(PTP4L.parent / "pmc"), "-u", "-b", "0"]
         argv += ["-d", str(domain), "-t", hex(transport_specific), "-s", str(uds), "-i", str(self.folder / "pmc")]
-        done = subprocess.run([*argv, f"GET {what}"], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run([*argv, f"GET {what}"], capture_output=True, text=True, timeout=60, check=True)
         return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if len(line.split()) == 2)
 
     @staticmethod

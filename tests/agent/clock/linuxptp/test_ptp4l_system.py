@@ -83,7 +83,7 @@ def offset_ns(network: Network, profile: str, uds: Path) -> float:
     """Median of what the follower measures once it measures."""
     settings = settings_of(clock(profile=profile).ptp)
     found: list[float] = []
-    deadline_ns = monotonic_ns() + 20_000_000_000
+    deadline_ns = monotonic_ns() + 60_000_000_000
     while len(found) < 9 and monotonic_ns() < deadline_ns:
         sleep_until(monotonic_ns() + 130_000_000)
         status = network.pmc("TIME_STATUS_NP", 1, settings.domain, settings.transport_specific, uds)
@@ -95,11 +95,11 @@ def offset_ns(network: Network, profile: str, uds: Path) -> float:
 def test_our_grandmaster_is_followed_and_the_correction_has_the_sign_that_we_say(network, profile):
     """Both read one clock, so the offset is 0; +1 ms of asymmetry makes the follower think that it is 1 ms late."""
     master = network.ptp4l(0, profile=profile, role="grandmaster")
-    master.wait_for("to MASTER|assuming the grand master role", 30)
+    master.wait_for("to MASTER|assuming the grand master role")
     offsets = []
     for asymmetry_ns in (0, 1_000_000):
         follower = network.ptp4l(1, profile=profile, delay_asymmetry_ns=asymmetry_ns)
-        follower.wait_for("to UNCALIBRATED", 30)
+        follower.wait_for("to UNCALIBRATED")
         offsets.append(offset_ns(network, profile, network.folder / "1.uds"))
         network.stop(follower)
     assert abs(offsets[0]) < 200_000, offsets
@@ -129,7 +129,7 @@ def test_phc2sys_takes_its_arguments(network, role):
     phc2sys = PTP4L.parent / "phc2sys"
     args = phc2sys_args(clock(interface="port0", role=role, profile="gptp"))
     argv = ["ip", "netns", "exec", network.names[0], str(phc2sys), *args]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert re.search("interface port0 does not have a PHC", said), said

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -39,7 +40,7 @@ from agent.clock.management.client import SAFE_UNREAD
 from agent.clock.management.inbox import Notification
 from tests.agent.clock.management.pmc_text import parse, shown, without_later_events
 from tests.agent.clock.ptp_net import Ptp4l, PtpNet, linuxptp_version, wait_until, why_not
-from touchline.timeline import monotonic_ns
+from touchline.timeline import monotonic_ns, sleep_until
 
 pytestmark = pytest.mark.system
 
@@ -67,7 +68,7 @@ def pair(tmp_path_factory) -> Iterator[tuple[PtpNet, Ptp4l, Path]]:
 @pytest.fixture
 def client(pair) -> Iterator[ManagementClient]:
     _, node, folder = pair
-    with ManagementClient(node.socket, folder=folder) as made:
+    with ManagementClient(node.socket, folder=folder, timeout_s=20.0) as made:
         yield made
 
 
@@ -87,7 +88,7 @@ def beside_pmc(net: PtpNet, client: ManagementClient, kind: type[DataSet]) -> tu
     return answers[0], seen
 
 
-def until(client: ManagementClient, kind: type[DataSet], event_s: float = 5.0) -> list[Notification]:
+def until(client: ManagementClient, kind: type[DataSet], event_s: float = 60.0) -> list[Notification]:
     """Poll until a notification of that kind came; all that came."""
     found: list[Notification] = []
     deadline_ns = monotonic_ns() + round(event_s * 1e9)
@@ -128,8 +129,13 @@ def test_the_values_make_sense(client):
     assert status.gm_present
     assert status.gm_identity == parent.grandmaster_identity
     assert parent.grandmaster_clock_class == 6
-    assert abs(status.master_offset_ns) < 1_000_000
-    assert 0 < client.get(CurrentDataSet).mean_path_delay_ns < 1_000_000
+    offsets_ns, delays_ns = [], []
+    for _ in range(9):
+        sleep_until(monotonic_ns() + 130_000_000)  # to the next sync
+        offsets_ns.append(client.get(TimeStatusNp).master_offset_ns)
+        delays_ns.append(client.get(CurrentDataSet).mean_path_delay_ns)
+    assert abs(median(offsets_ns)) < 1_000_000
+    assert 0 < median(delays_ns) < 1_000_000
     assert client.get(PortPropertiesNp).interface == "eth0"
     assert client.get(PortDataSet).port_state is PortState.SLAVE
     assert client.get(PortStatsNp).by_name()["rx_sync"] > 0
@@ -167,20 +173,21 @@ def test_the_read_only_socket_gives_less_and_says_so(pair):
 
 def test_states_and_syncs_are_pushed_and_the_subscription_is_renewed(pair, client):
     net, _, _ = pair
-    noted = client.subscribe([Event.PORT_STATE, Event.TIME_SYNC, Event.PARENT_DATA_SET], 2)
+    noted = client.subscribe([Event.PORT_STATE, Event.TIME_SYNC, Event.PARENT_DATA_SET], 4)
     assert noted == client.get(SubscribeEventsNp)
-    deadline_ns = monotonic_ns() + 5_000_000_000
+    begun_ns = monotonic_ns()
     found: list[Notification] = []
     net.certain("node", yes=False)
     found += until(client, PortDataSet)
     net.certain("node")
-    while monotonic_ns() < deadline_ns:
+    while monotonic_ns() < begun_ns + 8_000_000_000:
         found += client.poll(0.1)
+    took_s = (monotonic_ns() - begun_ns) / 1e9
     states = [one.data.port_state for one in found if isinstance(one.data, PortDataSet)]
     assert states == [PortState.UNCALIBRATED, PortState.SLAVE]
     syncs = [one.data for one in found if isinstance(one.data, TimeStatusNp)]
     if since_4():
-        assert 25 <= len(syncs) <= 45  # 8 a second for five
+        assert 5 <= len(syncs) / took_s <= 9  # 8 a second
         assert len({sync.ingress_time_ns for sync in syncs}) == len(syncs)
     else:
         assert syncs == []  # 3.1.1 notes the bit and never pushes
@@ -199,13 +206,13 @@ def test_a_new_parent_is_pushed_where_the_version_has_it(ptp_net, tmp_path):
     node = net.start_ptp4l("node")
     node.wait_for("UNCALIBRATED")
     with ManagementClient(node.socket, folder=tmp_path) as client:
-        wait_until(lambda: client.get(ParentDataSet).grandmaster_priority1 == 100, 10.0)
+        wait_until(lambda: client.get(ParentDataSet).grandmaster_priority1 == 100, 60.0)
         client.subscribe([Event.PORT_STATE, Event.PARENT_DATA_SET], 30)
         net.stop("gm")
         if since_4():
-            parents = [one.data for one in until(client, ParentDataSet, 10.0) if isinstance(one.data, ParentDataSet)]
+            parents = [one.data for one in until(client, ParentDataSet) if isinstance(one.data, ParentDataSet)]
             assert parents[-1].grandmaster_priority1 in (101, 102)
-        wait_until(lambda: client.get(ParentDataSet).grandmaster_priority1 == 101, 10.0)
+        wait_until(lambda: client.get(ParentDataSet).grandmaster_priority1 == 101, 60.0)
         pushed = [one for one in client.poll(0) if isinstance(one.data, ParentDataSet)]
         assert since_4() or pushed == []
 
@@ -217,10 +224,10 @@ def test_each_port_of_a_boundary_clock_answers(ptp_net, tmp_path):
     for name in ("eth1", "end"):
         net.ip("node", "link", "set", name, "up")
     node = net.start_ptp4l("node", interfaces=("eth0", "eth1"))
-    with ManagementClient(node.socket, folder=tmp_path, timeout_s=5.0) as client:
+    with ManagementClient(node.socket, folder=tmp_path, timeout_s=60.0) as client:
         began_ns = monotonic_ns()
         ports = client.get_all(PortPropertiesNp)
-        assert monotonic_ns() - began_ns < 1_000_000_000
+        assert monotonic_ns() - began_ns < 30_000_000_000, "the end is seen, not waited for"
         assert sorted((port.port_identity.port, port.interface) for port in ports) == [(1, "eth0"), (2, "eth1")]
         assert client.get(PortPropertiesNp, 2).interface == "eth1"
         assert client.get(DefaultDataSet).number_ports == 2
@@ -241,7 +248,7 @@ def test_the_same_client_goes_on_after_a_restart_and_a_kill(ptp_net, tmp_path):
         gm = net.start_ptp4l("gm")
         assert client.get(DefaultDataSet) == first
         assert client.poll(0) == [] or client.counters.connects == 2
-        until(client, PortDataSet, 10.0)  # LISTENING to MASTER, pushed by the new one
+        until(client, PortDataSet)  # LISTENING to MASTER, pushed by the new one
         gm.kill()
         with pytest.raises(Unreachable, match="refused"):
             client.get(DefaultDataSet)
@@ -260,6 +267,7 @@ def test_a_ptp4l_that_hangs_is_no_answer_and_its_late_ones_harm_nothing(ptp_net,
             with pytest.raises(NoAnswer, match="not hang"):
                 client.get(TimeStatusNp)
         gm.resume()
+        client._timeout_ns = 60_000_000_000
         assert client.get(DefaultDataSet) == first
         assert client.counters.late == 3
 
@@ -305,10 +313,10 @@ def test_a_client_that_stops_reading_does_not_stop_ptp4l_at_once(ptp_net, tmp_pa
     node.wait_for("UNCALIBRATED")
     hanging = ManagementClient(node.socket, folder=tmp_path)
     with hanging, ManagementClient(node.socket, folder=tmp_path) as client:
-        wait_until(lambda: client.get(TimeStatusNp).ingress_time_ns != 0, 10.0)
+        wait_until(lambda: client.get(TimeStatusNp).ingress_time_ns != 0, 60.0)
         hanging.subscribe([Event.TIME_SYNC], 3)
         before = client.get(PortStatsNp).by_name()["rx_sync"]
-        wait_until(lambda: client.get(PortStatsNp).by_name()["rx_sync"] > before + 60, 10.0)
+        wait_until(lambda: client.get(PortStatsNp).by_name()["rx_sync"] > before + 60, 60.0)
         assert client.counters.timeouts == 0
         assert len(hanging.poll(0)) > 40
         assert hanging.counters.missed == 0
