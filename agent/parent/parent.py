@@ -106,7 +106,7 @@ class Agent:
             self._start(child)
 
     def _uart_pair(self) -> tuple[socket.socket | None, socket.socket | None]:
-        """Ends of the uart and of all inferences; the kernel's buffer keeps about a second of two cameras."""
+        """Ends of the uart and of all inferences; the kernel's buffer keeps as much as is worth a line, and more."""
         if self.config.uart is None:
             return None, None
         ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

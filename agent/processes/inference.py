@@ -26,7 +26,7 @@ from agent.trace import FrameTrace, open_tracer
 from agent.track.ground import GroundProjector, locate
 from agent.track.tracker import Tracker
 from agent.track.tracks import Tracks, no_tracks
-from agent.uart.feed import Feed, Sight, best_box
+from agent.uart.feed import Feed, Shot
 from agent.view import view_of
 from calibration.camera_model import CameraCalibration
 from touchline.config import CameraSection, TrackSection
@@ -201,9 +201,8 @@ class _Work:
         """To the serial line, also what is unlocked: it says so itself."""
         began_ns, stamp, tracks = monotonic_ns(), frame.stamp, self._pipeline.tracks
         in_bound = stamp.state is not ClockState.UNLOCKED and stamp.bound_ns <= self._pipeline.clock_bound_limit_ns
-        box = best_box(tracks, detections.scores)
-        sight = Sight(self._child.camera.number, frame.sequence, stamp, in_bound, len(tracks), box, began_ns)
-        if not feed.tell(sight):  # its process is down or far behind
+        shot = Shot(self._child.camera.number, frame.sequence, stamp, in_bound, began_ns)
+        if not feed.tell(shot, tracks, detections.scores):  # its process is down or far behind
             self._child.count("dropped_uart_link")
         self._child.took("uart", (monotonic_ns() - began_ns) / 1e6)
 

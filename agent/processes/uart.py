@@ -81,6 +81,7 @@ class Desk:
         self._maker.standby = child.config.failover is not None  # until the parent says otherwise
         self.writer = Writer(Outbox(section.queue_lines, section.paced_per_s), self._open)
         self._path = ""
+        self._room = bytearray(MAX_MESSAGE_BYTES)
         self._poll = select.poll()
         self._poll.register(link, select.POLLIN)
         self._poll.register(child.control, select.POLLIN)
@@ -117,12 +118,12 @@ class Desk:
         """Take what the inferences told, a bounded number a turn; True when there may be more."""
         for _ in range(_HEARD_AT_ONCE):
             try:
-                data = self._link.recv(MAX_MESSAGE_BYTES + 1, socket.MSG_DONTWAIT)
+                count = self._link.recv_into(self._room, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return False
-            if not data:
+            if not count:
                 return False
-            sight = read_sight(data)
+            sight = read_sight(memoryview(self._room)[:count])
             self.writer.outbox.offer(self._maker.line(sight), sight.seen_ns)
         return True
 

@@ -14,16 +14,17 @@ class Tracks:
 
     Attributes:
         ids: (k,) int64, positive, growing, never reused, each at most once per frame.
+        time_s: of the frame, on the tracker's axis.
     """
 
-    __slots__ = ("_cov", "_table", "_time_s", "ids")
+    __slots__ = ("_cov", "_table", "ids", "time_s")
 
     def __init__(self, time_s: float, table: F64, cov: F64, ids: I64) -> None:
         """``table`` (25, k) and ``cov`` (k, 6, 6) as in :mod:`agent.track.store`; kept, not copied."""
         self._table = table
         self._cov = cov
         self.ids = ids
-        self._time_s = time_s
+        self.time_s = time_s
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,20 +82,14 @@ class Tracks:
         return index
 
     @property
-    def matches(self) -> list[int]:
-        """(k,) :attr:`detection_index` as plain numbers: for a few people cheaper than an array."""
-        seen_s, index = self._table[Row.SEEN_S].tolist(), self._table[Row.INDEX].tolist()
-        return [-1 if at_s < self._time_s else int(one) for one, at_s in zip(index, seen_s, strict=True)]
-
-    def box_at(self, at: int) -> list[float]:
-        """x1, y1, x2, y2 of one track, source pixels, as in :attr:`boxes`."""
-        box: list[float] = self._table[Row.BOX, at].tolist()
-        return box
+    def last(self) -> F64:
+        """(7, k) what is known of each last detection, rows as in :data:`agent.track.observe.LAST`; not copied."""
+        return self._table[Row.LAST]
 
     @property
     def predicted(self) -> Bools:
         """(k,) true where no detection of this frame belongs to the track."""
-        return np.asarray(self._table[Row.SEEN_S] < self._time_s)
+        return np.asarray(self._table[Row.SEEN_S] < self.time_s)
 
 
 def no_tracks() -> Tracks:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,30 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.track.tracks import no_tracks
-from agent.uart.feed import MAX_MESSAGE_BYTES, Feed, Sight, best_box, read_sight, sight_message
+from agent.uart.feed import Feed, Shot, Sight, best_box, parts_of, read_sight
 from agent.uart.line import Box, Line, LineFlag, encode
+from tests.agent.uart.values import People
 from touchline.timeline import ClockState, Stamp
 
-
-@dataclass
-class People:
-    """Followed people, one a row: id, index of the detection (-1: expected), box."""
-
-    rows: list[tuple[int, int, tuple[float, float, float, float]]]
-
-    @property
-    def ids(self) -> Any:
-        return np.array([row[0] for row in self.rows], np.int64)
-
-    @property
-    def matches(self) -> list[int]:
-        return [row[1] for row in self.rows]
-
-    def box_at(self, at: int) -> list[float]:
-        return list(self.rows[at][2])
-
-
 SMALL, LARGE = (10.0, 20.0, 30.0, 60.0), (100.0, 20.0, 160.0, 140.0)
+SHOT = Shot(1, 1, Stamp(10**18, 5, 3, ClockState.LOCKED), True, 7)
 SCORES = np.array([0.5, 0.9, 0.9], np.float32)
 
 
@@ -95,46 +77,57 @@ FLOATS = st.floats(width=32)
 
 @given(st.lists(st.tuples(st.integers(1, 10**7), st.integers(-1, 2), st.tuples(FLOATS, FLOATS, FLOATS, FLOATS))))
 def test_every_choice_has_room_in_a_line(rows):
+    shot = SHOT._replace(frame=2**40)
     with np.errstate(all="ignore"):
-        box = best_box(People(rows), SCORES)
-    sight = Sight(1, 2**40, Stamp(10**18, 5, 3, ClockState.LOCKED), True, len(rows), box, 7)
-    told = read_sight(sight_message(sight))
+        told = read_sight(b"".join(parts_of(shot, People(rows), SCORES)))
+        assert told.box == best_box(People(rows), SCORES) and told.people == len(rows)
     assert encode(Line(0, 1, told.frame, 10**18, None, told.people, LineFlag(0), told.box))
 
 
 @pytest.mark.parametrize("state", list(ClockState))
-@pytest.mark.parametrize("box", [None, Box(7, None, -1.5, 2.0, 3.0, 4.0), Box(7, 0.5, 1.0, 2.0, 3.0, 4.0)])
-def test_a_message_survives(state: ClockState, box: Box | None):
-    sight = Sight(65_535, 2**32 - 1, Stamp(2**63, 2**60, 2**32 - 1, state), box is None, 999, box, 2**62)
-    assert read_sight(sight_message(sight)) == sight
-    with pytest.raises(ValueError):
-        read_sight(sight_message(sight)[:-1])
+@pytest.mark.parametrize("rows", [[], [(7, -1, SMALL)], [(7, 0, SMALL), (8, -1, LARGE)]])
+def test_a_message_survives(state: ClockState, rows: list[Any]):
+    shot = Shot(65_535, 2**32 - 1, Stamp(2**63, 2**60, 2**32 - 1, state), not rows, 2**62)
+    data = b"".join(parts_of(shot, People(rows), SCORES))
+    box = best_box(People(rows), SCORES)
+    assert (box is None) == (not rows)
+    assert read_sight(memoryview(data)) == Sight(*shot[:4], len(rows), box, 2**62)
+    for wrong in (data[:-1], data + b"x", data[:20]):
+        with pytest.raises(ValueError, match="message of"):
+            read_sight(wrong)
+
+
+def test_the_trackers_own_memory_is_understood():
+    """However it lies there: cut out, of another type."""
+    tracks = no_tracks()
+    assert read_sight(b"".join(parts_of(SHOT, tracks, np.empty(0, np.float64)))).people == 0
+    people = People([(1, 0, LARGE), (2, 1, SMALL)])
+    scores = np.array([0.5, 0, 0.9, 0], np.float64)[::2]
+    box = read_sight(b"".join(parts_of(SHOT, people, scores))).box
+    assert box is not None and box.track == 2 and box.score == pytest.approx(0.9)
 
 
 def test_an_inference_never_waits_for_a_line_that_nobody_writes():
     """The far end is not read: what fits is kept, the rest is refused at once, for ever."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with near, far:
-        feed = Feed(near)
-        sight = Sight(1, 1, Stamp(10**18, 5, 3, ClockState.LOCKED), True, 0, None, 7)
-        told = [feed.tell(sight) for _ in range(20_000)]
+        feed, people = Feed(near), People([(number, 0, SMALL) for number in range(22)])
+        told = [feed.tell(SHOT, people, SCORES) for _ in range(2_000)]
         kept = sum(told)
-        assert 100 < kept < 20_000
-        assert told == [True] * kept + [False] * (20_000 - kept)
-        assert len(far.recv(1000)) == MAX_MESSAGE_BYTES
+        assert 40 < kept < 2_000, "a quarter of a second of two cameras: older lines are dropped anyway"
+        assert told == [True] * kept + [False] * (2_000 - kept)
+        assert read_sight(far.recv(10_000)).people == 22
         far.close()
-        assert feed.tell(sight) is False
+        assert feed.tell(SHOT, people, SCORES) is False
 
 
 @pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ENOMEM, errno.EMSGSIZE, errno.EBADF, errno.EPIPE])
 def test_no_error_of_the_kernel_ends_an_inference(code: int, caplog: pytest.LogCaptureFixture):
     class Broken:
-        def send(self, data: bytes, flags: int) -> int:
+        def sendmsg(self, *_: object) -> int:
             raise OSError(code, os.strerror(code))
 
     feed = Feed(Broken())  # type: ignore[arg-type]
-    assert [feed.tell(Sight(1, 1, Stamp(10**18, 5, 3, ClockState.LOCKED), True, 0, None, 7)) for _ in range(9)] == [
-        False
-    ] * 9
+    assert [feed.tell(SHOT, People([]), SCORES) for _ in range(9)] == [False] * 9
     assert len(caplog.messages) == (code != errno.EPIPE)
     assert all(os.strerror(code) in one for one in caplog.messages)

@@ -9,22 +9,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agent import control
 from agent.processes.child import Child
 from agent.processes.spec import ChildSpec, Role
 from agent.processes.uart import LineMaker, run_uart
-from agent.uart.feed import Feed, Sight
+from agent.uart.feed import Feed, Shot, Sight
 from agent.uart.line import Box, LineFlag, decode
 from agent.uart.scan import Anew, Bad, Tally
 from tests.agent.parent.helpers import node_config
+from tests.agent.uart.values import People
 from tests.agent.uart.wire import FarEnd
 from touchline.config import NodeConfig
 from touchline.timeline import ClockState, Stamp, SystemClock, monotonic_ns, sleep_until
 
 MS = 1_000_000
 BOX = Box(4, 0.5, 10.0, 20.0, 30.0, 60.0)
+PEOPLE = People([(4, 0, (10.0, 20.0, 40.0, 80.0)), (5, -1, (0.0, 0.0, 9.0, 9.0)), (6, -1, (0.0, 0.0, 9.0, 9.0))])
 
 
 def sight(frame: int, camera: int = 1, **changes: Any) -> Sight:
@@ -32,9 +35,9 @@ def sight(frame: int, camera: int = 1, **changes: Any) -> Sight:
     return Sight(camera, frame, stamp, True, 3, BOX, monotonic_ns())._replace(**changes)
 
 
-def fresh(frame: int) -> Sight:
-    """One that never grows too old for the line, however long this machine takes."""
-    return sight(frame, seen_ns=monotonic_ns() + 10**12)
+def never_old() -> int:
+    """When a frame was seen that is never too old for the line, however long this machine takes."""
+    return monotonic_ns() + 10**12
 
 
 class Line:
@@ -57,6 +60,11 @@ class Line:
 
     def start(self) -> None:
         self.thread.start()
+
+    def tell(self, frame: int, camera: int = 1, seen_ns: int | None = None) -> bool:
+        """A frame comes through the pipeline."""
+        shot = Shot(camera, frame, sight(frame).stamp, True, monotonic_ns() if seen_ns is None else seen_ns)
+        return self.feed.tell(shot, PEOPLE, np.array([0.5], np.float32))
 
     def said(self) -> dict[str, Any]:
         """What it says of itself now."""
@@ -118,7 +126,7 @@ def test_two_cameras_at_120_over_one_mbaud(start: Any, far: FarEnd):
     began_ns = monotonic_ns()
     for frame in range(180):
         sleep_until(began_ns + frame * 1_000_000_000 // 120)
-        assert line.feed.tell(sight(frame, 1)) and line.feed.tell(sight(frame, 2))
+        assert line.tell(frame, 1) and line.tell(frame, 2)
     tally = Tally()
     line.await_settled(360)
     line.stop()
@@ -141,7 +149,7 @@ def test_a_reader_that_stops_costs_lines_and_never_the_pipeline(start: Any, far:
     far.paused.set()
     offered, deadline_ns = 0, monotonic_ns() + 30_000 * MS
     while line.said()["dropped_queue"] < 50 and monotonic_ns() < deadline_ns:
-        offered += line.feed.tell(sight(offered))
+        offered += line.tell(offered)
         sleep_until(monotonic_ns() + 2 * MS)  # fewer than the pace lets through: it is the wire that is full
     assert line.said()["dropped_queue"] >= 50
     far.paused.clear()
@@ -170,18 +178,18 @@ def test_an_adapter_is_unplugged_and_plugged_in(start: Any, tmp_path: Path):
         line.child.config = line.config
         line.start()
         line.until(open=True)
-        assert line.feed.tell(fresh(1))
+        assert line.tell(1, seen_ns=never_old())
         first.await_lines(1)
         line.until(lines=1)
         name.unlink()  # the kernel may give the number of its terminal to somebody else
     line.until(open=False)
     assert any(word in line.said()["trouble"] for word in ("gone", "lost", "is not there"))
-    line.feed.tell(fresh(2))
+    line.tell(2, seen_ns=never_old())
     line.until(dropped_port=1)
     with FarEnd() as second:
         name.symlink_to(second.path)
         line.until(open=True)
-        line.feed.tell(fresh(3))
+        line.tell(3, seen_ns=never_old())
         (told,) = second.await_lines(1)
         assert told.frame == 3
         assert isinstance(second.found()[0], Anew)
@@ -194,7 +202,7 @@ def test_without_a_port_it_lives_and_says_why(start: Any):
     line = start(Path("/dev/tty-that-is-not-there"))
     why = "/dev/tty-that-is-not-there is not there: No such file or directory — plug it in, or mend [uart] port"
     line.until(open=False, trouble=why)
-    line.feed.tell(sight(1))
+    line.tell(1)
     line.until(dropped_port=1)
     line.stop()
     assert line.child.counters["dropped_uart_port"] == 1
@@ -203,12 +211,12 @@ def test_without_a_port_it_lives_and_says_why(start: Any):
 def test_the_role_is_told(start: Any, far: FarEnd):
     line = start(far.path)
     line.until(open=True)
-    line.feed.tell(fresh(1))
+    line.tell(1, seen_ns=never_old())
     far.await_lines(1)
     control.send(line.parent, {"type": "role", "role": "standby", "epoch": 2})
     deadline_ns, frame = monotonic_ns() + 60_000 * MS, 2
     while not any(LineFlag.STANDBY in one.flags for one in far.lines()) and monotonic_ns() < deadline_ns:
-        line.feed.tell(sight(frame))
+        line.tell(frame)
         frame += 1
         sleep_until(monotonic_ns() + 20 * MS)
     flags = [LineFlag.STANDBY in one.flags for one in far.lines()]
@@ -232,10 +240,10 @@ def test_a_backlog_of_a_dead_life_is_not_sent(tmp_path: Path, far: FarEnd):
     """What the pair kept while no process was there is old when the next one begins."""
     line = Line(tmp_path, far.path)
     for frame in range(50):
-        assert line.feed.tell(sight(frame, seen_ns=monotonic_ns() - 10**9))
+        assert line.tell(frame, seen_ns=monotonic_ns() - 10**9)
     line.start()
     line.until(open=True)
-    line.feed.tell(fresh(50))
+    line.tell(50, seen_ns=never_old())
     assert [one.frame for one in far.await_lines(1)] == [50]
     line.await_settled(51)
     line.close()
@@ -245,7 +253,7 @@ def test_a_backlog_of_a_dead_life_is_not_sent(tmp_path: Path, far: FarEnd):
 def test_what_it_was_told_before_its_end_is_written_or_counted(tmp_path: Path, far: FarEnd):
     """However much that is: its last turns come late on a busy machine."""
     line = Line(tmp_path, far.path)
-    offered = sum(line.feed.tell(fresh(frame)) for frame in range(250))
+    offered = sum(line.tell(frame, seen_ns=never_old()) for frame in range(250))
     assert offered > 150
     control.send(line.parent, {"type": "stop"})
     line.start()

@@ -185,6 +185,7 @@ def test_a_pipeline_keeps_the_frames_people(tmp_path: Path):
         records, _ = pipeline.follow(seen, cast(RingFrame, frame))
         tracks = pipeline.tracks
         assert len(tracks) == len(records)
-        assert tracks.matches == tracks.detection_index.tolist()
-        assert np.allclose([tracks.box_at(at) for at in range(len(tracks))] or np.empty((0, 4)), tracks.boxes)
+        assert np.allclose(tracks.last[:4].T, tracks.boxes)
+        assert ((tracks.last[6] < tracks.time_s) == tracks.predicted).all()
+        assert (tracks.last[5][~tracks.predicted] == tracks.detection_index[~tracks.predicted]).all()
     assert len(records) == 2

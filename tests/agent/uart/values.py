@@ -1,7 +1,10 @@
-"""Lines of every kind, for hypothesis."""
+"""Lines of every kind, for hypothesis; people as the tracker gives them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 from hypothesis import strategies as st
 
 from agent.uart.line import Box, Line, LineFlag, Raw
@@ -45,3 +48,20 @@ def line(frame: int, camera: int = 1, count: int | None = None) -> Line:
     box = Box(4, 0.9, 10.0, 20.0, 30.0, 60.0)
     counted = frame % 1000 if count is None else count
     return Line(counted, camera, frame, 10**18 + frame, Raw(Timebase.TSC, frame), 2, flags, box)
+
+
+@dataclass
+class People:
+    """Followed people, one a row: id, index of the detection (-1: expected), box."""
+
+    rows: list[tuple[int, int, tuple[float, float, float, float]]]
+    time_s: float = 1.0
+
+    @property
+    def ids(self) -> np.typing.NDArray[np.int64]:
+        return np.array([row[0] for row in self.rows], np.int64)
+
+    @property
+    def last(self) -> np.typing.NDArray[np.float64]:
+        rows = [[*box, 0, max(index, 0), 0.5 if index < 0 else 1.0] for _, index, box in self.rows]
+        return np.array(rows, np.float64).reshape(-1, 7).T
