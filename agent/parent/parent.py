@@ -106,7 +106,7 @@ class Agent:
             self._start(child)
 
     def _uart_pair(self) -> tuple[socket.socket | None, socket.socket | None]:
-        """Ends of the uart and of all inferences; the kernel's buffer keeps as much as is worth a line, and more."""
+        """Ends of the uart and of all inferences; the kernel keeps 0.4 s of two cameras that see 22 people."""
         if self.config.uart is None:
             return None, None
         ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

@@ -1,12 +1,14 @@
 """From the inference to the process of the serial line: what one frame has to say, one message, never waiting.
 
 The inference sends what the tracker has, as it lies in memory: to look for the best box there would cost a frame's way
-five times as much. Pure but for :class:`Feed`, whose socket is one end of a SOCK_SEQPACKET pair of the agent's parent.
+twice as much. Pure but for :class:`Feed`, whose socket is one end of a SOCK_SEQPACKET pair of the agent's parent.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -148,8 +150,11 @@ class Feed:
 
         Whatever else keeps the kernel from it is said once; the frames go on.
         """
+        parts = parts_of(shot, tracks, scores)
         try:
-            self._end.sendmsg(parts_of(shot, tracks, scores), (), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            if sum(map(len, parts)) > MAX_MESSAGE_BYTES:
+                raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+            self._end.sendmsg(parts, (), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except (BlockingIOError, ConnectionError):
             return False
         except OSError as error:

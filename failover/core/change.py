@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from failover.core.draft import Draft
 from failover.core.judge import able, active_twin, holder_is_twin, records_alone
-from failover.core.state import HANDOVER_AGAIN_NS, HANDOVER_NS, STOP_NS, Handing
+from failover.core.state import HANDOVER_AGAIN_NS, HANDOVER_NS, RENEWALS, STOP_NS, Handing
 from failover.core.types import AskWitness, Changed, Exclusive, Gate, Role, Trigger
 
 
@@ -30,7 +30,7 @@ def give_back(draft: Draft, epoch: int) -> None:
 def become_active(draft: Draft, trigger: Trigger, epoch: int, reason: str) -> None:
     """Open the gate; what was granted stands in ``draft.hold`` already."""
     twin = draft.twin
-    lost, given = trigger in (Trigger.SILENCE, Trigger.DRILL), trigger in (Trigger.UNFIT, Trigger.HANDOVER)
+    lost = trigger in (Trigger.SILENCE, Trigger.DRILL)
     draft.me = replace(
         draft.me,
         role=Role.ACTIVE,
@@ -42,7 +42,7 @@ def become_active(draft: Draft, trigger: Trigger, epoch: int, reason: str) -> No
         handing=None,
         worse="",
         switched_ns=draft.now_ns,
-        given_ns=(draft.me.given_ns[1], draft.now_ns) if given else draft.me.given_ns,
+        given_ns=(draft.me.given_ns[1], draft.now_ns) if twin.alive else draft.me.given_ns,
         nobody_ns=None,
     )
     draft.twin = replace(twin, overlap=0)
@@ -56,7 +56,13 @@ def become_active(draft: Draft, trigger: Trigger, epoch: int, reason: str) -> No
             suspected_ns=twin.suspected_ns if lost else None,
         )
     )
-    draft.talk = replace(draft.talk, next_ask_ns=draft.now_ns + draft.settings.renew_ns)
+    draft.talk = replace(draft.talk, next_ask_ns=draft.now_ns + renew_ns(draft))
+
+
+def renew_ns(draft: Draft) -> int:
+    """How soon after a question the next one is due; a witness may give shorter leases than it is asked for."""
+    settings, lease_ns = draft.settings, draft.hold.lease_ns
+    return min(settings.renew_ns, lease_ns // RENEWALS) if lease_ns else settings.renew_ns
 
 
 def become_standby(draft: Draft, reason: str, trigger: Trigger | None = None, *, wait: bool = True) -> None:

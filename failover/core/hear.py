@@ -11,6 +11,7 @@ from failover.core.change import (
     give_back,
     lapse,
     refuse_handover,
+    renew_ns,
 )
 from failover.core.draft import Draft
 from failover.core.judge import able, holder_is_twin, must_yield
@@ -47,11 +48,17 @@ def hear(draft: Draft, event: Event) -> None:
         case Denied():
             _denied(draft, event)
         case Pipeline():
-            draft.me = replace(draft.me, health=event.health, cursors=event.cursors)
+            _pipeline(draft, event)
         case Command():
             _command(draft, event)
         case _:
             pass
+
+
+def _pipeline(draft: Draft, event: Pipeline) -> None:
+    me = draft.me
+    unable_ns = None if able(event.health) else me.unable_ns or draft.now_ns
+    draft.me = replace(me, health=event.health, cursors=event.cursors, unable_ns=unable_ns)
 
 
 # --- the twin ---
@@ -204,13 +211,14 @@ def _answered(draft: Draft, sent_ns: int, holder: str, wait_ns: int) -> None:
         vouched=vouched,
     )
     draft.attention = replace(draft.attention, witness_silent_ns=0)
-    due_ns = asked_ns + draft.settings.renew_ns
+    due_ns = asked_ns + renew_ns(draft)
     if due_ns > now_ns and not draft.talk.claiming and draft.me.handing is None:
         draft.talk = replace(draft.talk, next_ask_ns=due_ns)
 
 
 def _granted(draft: Draft, event: Granted) -> None:
-    me, hold, now_ns = draft.me, draft.hold, draft.now_ns
+    draft.hold = hold = replace(draft.hold, lease_ns=event.lease_ns)
+    me, now_ns = draft.me, draft.now_ns
     _answered(draft, event.sent_ns, draft.settings.node, event.lease_ns)
     until_ns = event.sent_ns + event.lease_ns - draft.settings.lease_margin_ns
     if event.epoch < me.known or event.sent_ns > now_ns or until_ns <= now_ns:

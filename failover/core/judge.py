@@ -12,7 +12,6 @@ from failover.core.state import (
     LONGEST_PROMISE_NS,
     LOST_MISSES,
     LOST_RENEWALS,
-    PATIENCE_NS,
     RACKLESS_PROMISE_NS,
     SOFT_NS,
     VOLUNTARY_NS,
@@ -173,7 +172,7 @@ def why_hand_over(view: View) -> str:
     if rack_lost(view):
         return "the witness answers the twin and not this node"
     lasted_ns = now_ns - me.worse_ns
-    if me.worse == "hard" and lasted_ns >= _patience_ns(view):
+    if me.worse == "hard" and lasted_ns >= _least_ns(view) and not _is_patient(view):
         return why_unable(me.health)
     if me.switched_ns is not None and now_ns - me.switched_ns < VOLUNTARY_NS:
         return ""
@@ -182,16 +181,22 @@ def why_hand_over(view: View) -> str:
     return _why_fail_back(view)
 
 
-def _patience_ns(view: View) -> int:
-    """For how long a node that is not able waits before it hands over to one that is.
+def _least_ns(view: View) -> int:
+    """How long a twin must have been able to do what this node is not, before it is asked to."""
+    return HARD_BEATS * view.settings.beat_ns if view.me.health.publishing else 0
+
+
+def _is_patient(view: View) -> bool:
+    """Whether this node, which is not able now, may be so again in a moment.
 
     A pair whose nodes both fail for moments would go to and fro, and each switch costs more than such a moment. So a
-    node that the twin gave way to, and that gave way itself and has it back already, is slower to leave.
+    node that was left the role twice within ten seconds keeps it until it has been unable for a while.
     """
-    me, before_ns = view.me, view.me.given_ns[0]
-    least_ns = HARD_BEATS * view.settings.beat_ns if me.health.publishing else 0
-    back = before_ns is not None and view.now_ns - before_ns < VOLUNTARY_NS
-    return max(least_ns, PATIENCE_NS) if back else least_ns
+    me, now_ns = view.me, view.now_ns
+    before_ns = me.given_ns[0]
+    if before_ns is None or now_ns - before_ns >= VOLUNTARY_NS or me.unable_ns is None:
+        return False
+    return now_ns - me.unable_ns < view.settings.patience_ns
 
 
 def _why_fail_back(view: View) -> str:

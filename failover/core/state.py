@@ -27,13 +27,13 @@ HANDOVER_NS: Final = 300 * NS_PER_MS  # the twin has so long to take over
 STOP_NS: Final = 150 * NS_PER_MS  # the same, when this service is to stop
 HANDOVER_AGAIN_NS: Final = 2_000 * NS_PER_MS  # after a handover that the twin did not take
 VOLUNTARY_NS: Final = 10_000 * NS_PER_MS  # between a switch and the next that is not needed at once
-PATIENCE_NS: Final = 400 * NS_PER_MS  # unable for so long, where a node came back lately: within 0.8 s all the same
 SOFT_NS: Final = 1_000 * NS_PER_MS  # worse than the twin for so long, but able: hand over
 HARD_BEATS: Final = (
     2  # no frames for so many beats while the twin has some: hand over; what blinds both is heard of both
 )
 DEFER_NS: Final = 1_000 * NS_PER_MS  # nobody is active: how long a fitter twin is waited for
 DRILL_NS: Final = 60_000 * NS_PER_MS  # a drill that nobody ends is over
+RENEWALS: Final = 5  # of a lease, at least
 LATE_MISSES: Final = 2  # questions without an answer, the older one long due: the twin is asked what it hears
 LOST_MISSES: Final = 6  # and so many, over LOST_RENEWALS renewals: at a loss of 5 % each way less than once an hour
 LOST_RENEWALS: Final = 2.75
@@ -87,10 +87,8 @@ class Me:
     worse: str = ""  # "hard", "soft": how it compares with the twin, since worse_ns
     worse_ns: int = 0
     switched_ns: int | None = None  # the last change of roles, its own or the twin's
-    given_ns: tuple[int | None, int | None] = (
-        None,
-        None,
-    )  # when the twin gave way to it, the last time but one and last
+    unable_ns: int | None = None  # since when it cannot do the work
+    given_ns: tuple[int | None, int | None] = (None, None)  # when a living twin left it the role: last but one, last
     claim_after_ns: int = 0  # after giving up: an able twin goes first
     hand_after_ns: int = 0
     nobody_ns: int | None = None  # since when nobody is known to be active
@@ -109,6 +107,7 @@ class Hold:
 
     holding: bool = False
     granted: int = 0  # epoch of the last grant
+    lease_ns: int = 0  # for how long that was
     lease_until_ns: int = 0
     promise_until_ns: int = 0
     floor: int = 0

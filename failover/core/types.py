@@ -250,6 +250,8 @@ class Settings:
     renew_ns: int = 20 * NS_PER_MS
     claim_ns: int = 10 * NS_PER_MS  # between two claims of a standby that wants the lease
     witness_lost_ns: int = 70 * NS_PER_MS
+    publisher_silent_ns: int = 250 * NS_PER_MS  # one that is connected and silent so long hangs
+    patience_ns: int = 400 * NS_PER_MS  # unable for so long, before the role is given back to and fro
     grace_ns: int = 1_000 * NS_PER_MS  # after the start: how long a twin may take to be heard
     fail_back: bool = False
     fail_back_after_ns: int = 60_000 * NS_PER_MS

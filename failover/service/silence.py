@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from failover.core.types import Settings
-
-SHORTEST_NS: Final = 250_000_000  # it speaks every 20 ms
 
 
 class Silence:
     """The silence of one that should speak, as long as it was listened to.
 
     As with the twin, a pause of the listener counts as one beat at most: whoever did not run for a while may not have
-    been the only one. It is believed after 250 ms, or as late as the twin's where that is later: who knows its machines
-    to pause for longer sets ``failover.silence_ms`` so.
+    been the only one.
     """
 
     def __init__(self, settings: Settings, now_ns: int) -> None:
-        self.limit_ns = max(SHORTEST_NS, settings.silence_ns)
+        self._limit_ns = settings.publisher_silent_ns
         self._most_ns = settings.beat_ns
         self._looked_ns = now_ns
         self._silent_ns: int | None = None  # None: it is not expected to speak
@@ -38,7 +33,7 @@ class Silence:
         if self._silent_ns is None:
             return False
         self._silent_ns += min(passed_ns, self._most_ns)
-        if self._silent_ns <= self.limit_ns:
+        if self._silent_ns <= self._limit_ns:
             return False
         self._silent_ns = None
         return True

@@ -9,7 +9,7 @@ import socket
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -33,14 +33,10 @@ def attach(path: Path, stdin: int = 0, stdout: int = 1) -> None:
     A pipe is read once the shell shows its prompt: a login throws away what is typed before it. HardwareError when
     there is none within 30 s.
     """
-    with connect_unix(path) as sock, _raw(stdin), suppress(BrokenPipeError, ConnectionResetError):  # the node ended
+    with connect_unix(path) as sock, _raw(stdin):
         sock.setblocking(True)
-        if os.isatty(stdin):
-            sock.sendall(b"\r")  # the prompt was written before we came
-        elif not _await_prompt(sock, stdout):
-            return
-        if _forward(sock, stdin, stdout):
-            sock.sendall(_END_OF_INPUT)
+        ready = _type(sock, b"\r") if os.isatty(stdin) else _await_prompt(sock, stdout)  # it was written before we came
+        if ready and _forward(sock, stdin, stdout) and _type(sock, _END_OF_INPUT):
             _drain(sock, stdout)
 
 
@@ -49,9 +45,7 @@ def _await_prompt(sock: socket.socket, stdout: int) -> bool:
     end_ns = monotonic_ns() + int(_READY_S * 1e9)
     said = b""
     while monotonic_ns() < end_ns:
-        try:
-            sock.sendall(b"\r")
-        except ConnectionError:
+        if not _type(sock, b"\r"):
             return False
         while monotonic_ns() < end_ns and select.select([sock], [], [], _ASK_S)[0]:
             shown = _show(sock, stdout)
@@ -76,8 +70,7 @@ def _forward(sock: socket.socket, stdin: int, stdout: int) -> bool:
             if not typed:
                 return True
             before, escape, _ = typed.partition(ESCAPE)
-            sock.sendall(before)
-            if escape:
+            if not _type(sock, before) or escape:
                 return False
 
 
@@ -86,6 +79,15 @@ def _drain(sock: socket.socket, stdout: int) -> None:
     while monotonic_ns() < end_ns and select.select([sock], [], [], _LINGER_S)[0]:
         if not _show(sock, stdout):
             return
+
+
+def _type(sock: socket.socket, typed: bytes) -> bool:
+    """Give the guest some input; False when the node ended."""
+    try:
+        sock.sendall(typed)
+    except ConnectionError:
+        return False
+    return True
 
 
 def _show(sock: socket.socket, stdout: int) -> bytes:

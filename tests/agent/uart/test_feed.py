@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.track.tracks import no_tracks
-from agent.uart.feed import Feed, Shot, Sight, best_box, parts_of, read_sight
+from agent.uart.feed import MAX_MESSAGE_BYTES, Feed, Shot, Sight, best_box, parts_of, read_sight
 from agent.uart.line import Box, Line, LineFlag, encode
 from tests.agent.uart.values import People
 from touchline.timeline import ClockState, Stamp
@@ -119,6 +119,17 @@ def test_an_inference_never_waits_for_a_line_that_nobody_writes():
         assert read_sight(far.recv(10_000)).people == 22
         far.close()
         assert feed.tell(SHOT, people, SCORES) is False
+
+
+def test_more_than_the_far_end_has_room_for_is_refused_and_said_once(caplog: pytest.LogCaptureFixture):
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with near, far:
+        feed = Feed(near)
+        crowd = People([(number, 0, SMALL) for number in range(1, MAX_MESSAGE_BYTES // 64 + 2)])
+        assert [feed.tell(SHOT, crowd, SCORES) for _ in range(3)] == [False] * 3
+        assert len(caplog.messages) == 1 and os.strerror(errno.EMSGSIZE) in caplog.text
+        assert feed.tell(SHOT, People([(1, 0, SMALL)]), SCORES)
+        assert read_sight(far.recv(MAX_MESSAGE_BYTES)).people == 1
 
 
 @pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ENOMEM, errno.EMSGSIZE, errno.EBADF, errno.EPIPE])

@@ -29,6 +29,7 @@ class Bench:
         self.twin_next_ns = 0
         self.holder: str | None = None  # None: the witness is dead; "": free; else who holds the lease
         self.epoch = 0
+        self.lease_ns = self.settings.lease_ns  # that the witness grants
 
     # --- time ---
 
@@ -75,7 +76,7 @@ class Bench:
         if ask.what == "claim" and self.holder in ("", "a"):
             if self.holder == "":
                 self.epoch, self.holder = max(self.epoch, ask.epoch) + 1, "a"
-            self.feed(core.Granted(self.epoch, self.now_ns, self.settings.lease_ns))
+            self.feed(core.Granted(self.epoch, self.now_ns, self.lease_ns))
             return
         if ask.what == "release" and self.holder == "a":
             self.holder = ""

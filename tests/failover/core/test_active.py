@@ -19,7 +19,7 @@ from failover.core.types import (
     Trigger,
     TwinRestarted,
 )
-from tests.failover.core.bench import FIT, Bench, active
+from tests.failover.core.bench import FIT, Bench, active, starting
 from tests.failover.core.parts import MS
 
 
@@ -40,6 +40,18 @@ def test_the_lease_is_renewed_every_20_ms_and_prolongs_gate_and_hold():
     assert untils[-1] - bench.now_ns > 70 * MS
     assert all(gate.open and gate.epoch == 1 and gate.until_ns > bench.now_ns - 400 * MS for gate in bench.look(Gate))
     assert bench.describe()["lease_left_ms"] > 70
+
+
+def test_a_witness_that_grants_less_than_is_asked_for_is_asked_as_often_as_that_needs():
+    slow = {"beat_ns": 200 * MS, "silence_ns": 600 * MS, "lease_ns": 600 * MS, "renew_ns": 120 * MS}
+    bench = starting(**slow, witness_lost_ns=240 * MS)
+    bench.lease_ns = 100 * MS
+    bench.run(2_500)
+    assert bench.exclusive()
+    bench.clear()
+    bench.run(3_000)
+    assert bench.exclusive() and bench.changes() == [] and "exclusive_lost" not in bench.notes()
+    assert len(bench.asked()) == pytest.approx(150, abs=5)
 
 
 def test_an_active_node_promises_nothing():

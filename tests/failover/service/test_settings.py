@@ -32,15 +32,22 @@ def test_the_asked_mode_renews_more_often_than_it_beats():
     settings = settings_of(section(beat_ms=200, silence_ms=600, lease_ms=600), "pitch-a1")
     assert settings.beat_ns == 200_000_000
     assert (settings.renew_ns, settings.claim_ns) == (120_000_000, 30_000_000)
-    assert settings.witness_lost_ns < settings.lease_ns - settings.lease_margin_ns
+    assert settings.witness_lost_ns == 240_000_000
     assert settings.grace_ns == 1_800_000_000
+
+
+@pytest.mark.parametrize(
+    ("silence_ms", "silent_ms", "patience_ms"), [(60, 250, 400), (300, 300, 350), (600, 600, 50), (700, 700, 0)]
+)
+def test_a_publisher_that_hangs_is_left_within_the_budget_by_a_patient_node_too(silence_ms, silent_ms, patience_ms):
+    settings = settings_of(section(silence_ms=silence_ms), "pitch-a1")
+    assert (settings.publisher_silent_ns, settings.patience_ns) == (silent_ms * 1_000_000, patience_ms * 1_000_000)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"silence_ms": 30}, "at least two beats"),
-        ({"lease_ms": 40}, "at least three renewals"),
         ({"address": "192.0.2.7/24"}, "go together"),
         ({"address": "192.0.2.300/24", "address_interface": "eth0"}, "192.0.2.300"),
         ({"paths": [["192.0.2.1:7400"]]}, "each path is two addresses"),
