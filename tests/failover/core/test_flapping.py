@@ -73,7 +73,7 @@ def test_a_node_that_is_lost_while_the_pair_is_unsteady_is_left_within_the_budge
     """Though its twin goes on failing for moments."""
     world = settled()
     lose = starve_in_turn(world, 400 * MS, 130 * MS)
-    world.run((10_000 + phase_ms) * MS)
+    world.run((4_000 + phase_ms) * MS)
     active = next(node for node in world.nodes.values() if node.role is Role.ACTIVE)
     other = next(node for node in world.nodes.values() if node is not active)
     lose(active)
