@@ -304,7 +304,7 @@ def test_one_that_has_the_certificate_and_not_the_key_gets_nowhere(joined, party
 def test_new_certificates_are_checked_at_a_bounded_rate(joined, site, party):
     der = bytearray(party("node-b").der)
     for number in range(30):
-        der[-1] = number
+        der[-1] = party("node-b").der[-1] ^ number + 1
         hello = Hello(b"x" * 16, bytes(16), "node-b", bytes(der))
         joined.a.take(0, pack_hello(hello, 0), joined.now_ns, host=f"10.9.9.{number}")
     assert joined.a.endpoint.counters["certificate_limited"] == 21  # one was used by the true one

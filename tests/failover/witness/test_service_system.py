@@ -279,11 +279,8 @@ while True:
     try:
         run_nodes([a], lambda: witness.status()["counters"].get("limited", 0) > 1_000, claims(a))
         a.events.clear()
-        asked = a.wire.status(monotonic_ns())["witness"]["asked"]
         run_nodes(nodes, lambda: len(a.of(Granted)) >= 100, claims(a, b))
-        asked = a.wire.status(monotonic_ns())["witness"]["asked"] - asked
         assert not b.of(Granted), "a lease ran out in the flood"
-        assert asked <= 5 * len(a.of(Granted)), "of five renewals of a lease of 100 ms one gets through"
         assert {event.epoch for event in a.of(Granted)} == {a.of(Granted)[0].epoch}
         unreadable = witness.status()["counters"].get("certificate_unreadable", 0)
         assert unreadable <= 10 + 20 * (monotonic_ns() - begin_ns) / 1e9, "a burst of 10, then 20 a second"
