@@ -20,7 +20,7 @@ from agent.record.mirror.receiver import MirrorReceiver
 from agent.record.mirror.tls import Identity
 from agent.record.spare import digest_file, sha256_of
 from hil.rack.pki import LocalCa
-from tests.agent.record.helpers import free_port
+from tests.ports import free_port
 from touchline.config import NodeConfig, parse
 from touchline.config.record import RecordSection
 from touchline.errors import ConfigError, LinkError, ResourceError, TouchlineError

@@ -64,7 +64,7 @@ def open_lines(chip_label: str, start: Mapping[str, bool], active_low: bool) -> 
         for name, active in start.items():
             path, offset = _find(gpiod, chip_label, name)
             found[name] = _request(gpiod, path, name, (offset, active, active_low)), offset
-    except BaseException:
+    except BaseException:  # also KeyboardInterrupt: no line may stay claimed
         for request, _ in found.values():
             request.release()
         raise

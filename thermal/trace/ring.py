@@ -94,7 +94,7 @@ class TraceRing:
         try:
             self._serial = self._adopt()
             self._refuse_without_room()
-        except BaseException:
+        except BaseException:  # also KeyboardInterrupt: nobody else knows this lock
             os.close(self._lock)
             raise
 

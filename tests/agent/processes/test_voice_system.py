@@ -15,7 +15,7 @@ from failover.core.types import Changed, Role, Trigger
 from failover.link_recorder import RecorderPort, recorder_socket_path
 from failover.service.recorders import SILENT_NS, Recorders
 from tests.agent.record.bench import PERIOD_NS, PTP_NS, Camera, Node, pair_of
-from tests.agent.record.helpers import free_port
+from tests.ports import free_port
 from touchline.timeline import monotonic_ns, sleep_until
 
 pytestmark = pytest.mark.system

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -71,16 +68,6 @@ def encode(
         parts += [frame_head(time_us, count), (ramp * (count // 256 + 1))[:count]]
     argv = arguments("ffmpeg", encoder, coding, picture)
     return subprocess.run(argv, input=b"".join(parts), capture_output=True, check=True, timeout=60).stdout
-
-
-def free_port() -> int:
-    """For a listener that starts later: below those that the kernel gives to connections, so that none takes it."""
-    dice = random.SystemRandom()
-    for _ in range(100):
-        port = dice.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no port is free")
 
 
 def wait_for(what: Callable[[], Any], timeout_s: float = 60.0) -> Any:

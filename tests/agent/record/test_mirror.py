@@ -28,7 +28,8 @@ from agent.record.mirror.tls import Identity
 from agent.record.mirror.wire import Decoder, Have, Kind, Message, WireError, hello, read_hello
 from agent.record.read import read_recording
 from hil.rack.pki import LocalCa
-from tests.agent.record.helpers import HEAD, PTP_NS, fragment, free_port, start, wait_for
+from tests.agent.record.helpers import HEAD, PTP_NS, fragment, start, wait_for
+from tests.ports import free_port
 from touchline.config import MqttSection
 from touchline.errors import ConfigError, LinkError, ResourceError
 

@@ -23,7 +23,7 @@ from agent.record.read import read_recording, recordings_in
 from agent.ring import RingWriter
 from hil.rack.pki import LocalCa
 from tests.agent.record.bench import FRAME_BYTES, PATIENCE, PERIOD_NS, PTP_NS, SLOTS, Camera, Node, pair_of
-from tests.agent.record.helpers import free_port
+from tests.ports import free_port
 from touchline.timeline import monotonic_ns, sleep_until
 
 pytestmark = pytest.mark.system

@@ -21,7 +21,7 @@ from failover.link_recorder import RecorderWord, recorder_message, recorder_sock
 from failover.service.control import ask
 from hil.rack.pki import Identity, LocalCa
 from hil.venue.optics import site_camera
-from tests.failover.ports import free_port
+from tests.ports import free_port
 from touchline.errors import TouchlineError
 from touchline.timeline import monotonic_ns, sleep_until
 

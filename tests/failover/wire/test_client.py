@@ -8,9 +8,9 @@ import pytest
 
 from failover.core.types import Beat, BeatHeard, Health, Role, TwinRestarted
 from failover.wire.client import NodeWire
-from tests.failover.ports import free_port
 from tests.failover.wire.conftest import credentials_of, mqtt_of
 from tests.failover.witness.rig import LocalNode, run_nodes
+from tests.ports import free_port
 from touchline.config.failover import FailoverSection
 from touchline.errors import ConfigError, LinkError, ResourceError
 from touchline.timeline import monotonic_ns

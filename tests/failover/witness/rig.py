@@ -18,7 +18,7 @@ from failover.wire.client import NodeWire, WireEvent
 from failover.wire.identity import Credentials
 from failover.witness.service import status_file
 from hil.rack.pki import Identity
-from tests.failover.ports import free_port
+from tests.ports import free_port
 from touchline.config.failover import FailoverSection
 from touchline.timeline import monotonic_ns
 

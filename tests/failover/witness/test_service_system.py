@@ -16,9 +16,9 @@ from failover.core.types import Beat, BeatHeard, Denied, Granted, Health, Role
 from failover.wire.beats import Kind, split
 from failover.wire.sockets import Address, send
 from failover.witness.service import run_witness
-from tests.failover.ports import free_port
 from tests.failover.wire.conftest import credentials_of
 from tests.failover.witness.rig import LEASE_MS, MS, PROGRAM, LocalNode, WitnessProcess, run_nodes, wait_for
+from tests.ports import free_port
 from touchline.config import RackConfig, parse
 from touchline.errors import ConfigError
 from touchline.timeline import monotonic_ns
